@@ -1,9 +1,9 @@
-"""The oracle: the objective function behind a study."""
+"""The oracle, the objective function behind a study; and what has it measure elsewhere."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from hmopt.records import Block, Pair
+from hmopt.records import Block, Pair, Request
 from hmopt.space import Index, Space
 
 
@@ -43,5 +43,19 @@ class Oracle(Protocol):
             Pairs of images of the cohort.
         metrics
             Names of declared metrics.
+        """
+        ...
+
+
+class Dispatcher(Protocol):
+    """Has an oracle's measurements made elsewhere, as in other processes or on other machines."""
+
+    def measure(self, requests: Sequence[Request]) -> Iterator[Block]:
+        """Yield the measurements of every request, block by block, in any order.
+
+        Parameters
+        ----------
+        requests
+            Each is measured at one place.
         """
         ...

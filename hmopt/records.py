@@ -1,4 +1,4 @@
-"""Shared types: pairs of images, blocks of measurements, and checkpoints of a training."""
+"""Shared types: pairs of images, what is asked of an oracle, blocks of measurements, and checkpoints of a training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -70,6 +70,36 @@ class Pair:
     def task(self) -> str:
         """`within` one subject, or `cross` two."""
         return "within" if self.moving_subject == self.fixed_subject else "cross"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked of an oracle: each of these metrics of each pair at each setting.
+
+    Parameters
+    ----------
+    settings
+        Lattice indices.
+    pairs
+        The pairs.
+    metrics
+        Names of declared metrics.
+
+    Examples
+    --------
+    >>> pair = Pair(moving="a", fixed="b", moving_subject="a", fixed_subject="b")
+    >>> Request(settings=((0,), (50,)), pairs=(pair,), metrics=("dice",)).count
+    2
+    """
+
+    settings: tuple[Index, ...]
+    pairs: tuple[Pair, ...]
+    metrics: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """Pairs at settings."""
+        return len(self.settings) * len(self.pairs)
 
 
 @dataclass(frozen=True, kw_only=True)

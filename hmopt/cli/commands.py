@@ -233,6 +233,24 @@ Workers = Annotated[
         "the same command on other machines with access to FOLDER.",
     ),
 ]
+ExecutorName = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        metavar="dask",
+        help="Measure on the workers of a Dask cluster, which need hmopt and access to FOLDER under the same path.",
+        show_default=False,
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Address of the Dask scheduler, such as tcp://127.0.0.1:8786.",
+        show_default=False,
+    ),
+]
 SearchUncertainty = Annotated[
     bool,
     typer.Option(
@@ -696,13 +714,23 @@ def search(
     gap_pairs: GapPairs = None,
     gap_iterations: GapIterations = None,
     workers: Workers = 1,
+    executor: ExecutorName = None,
+    scheduler: Scheduler = None,
     uncertainty: SearchUncertainty = False,
     uncertainty_settings: UncertaintySettings = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Search the best λ of every declared scope and write one Optuna study per scope. Rerun the command to resume."""
-    with conversation(f"hmopt search {folder}", quiet=quiet, debug=debug) as talk:
+    from hmopt.workflow.executor import open_executor
+
+    command = f"hmopt search {folder}"
+    if executor is not None:
+        command += f" --executor {executor} --scheduler {scheduler}"
+    with (
+        conversation(command, quiet=quiet, debug=debug) as talk,
+        open_executor(executor, scheduler) as found,
+    ):
         swept = hmopt.search(
             folder,
             dense=dense,
@@ -714,6 +742,7 @@ def search(
             gap_pairs=gap_pairs,
             gap_iterations=gap_iterations,
             workers=workers,
+            executor=found,
             uncertainty=uncertainty,
             uncertainty_settings=uncertainty_settings,
             track=talk.track,

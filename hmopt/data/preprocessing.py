@@ -108,6 +108,38 @@ def open_if_prepared(study: Study, folder: Path, track: Track = silent) -> Prepa
     return _open(study, found)
 
 
+def open_as(study: Study, folder: Path, identity: str) -> PreparedCohort:
+    """Return a cohort that was prepared before, without looking at the images that it was made of.
+
+    Many processes may open it: each reads tables and the prepared images that it needs, and nothing else.
+
+    Parameters
+    ----------
+    study
+        The declaration.
+    folder
+        The study folder.
+    identity
+        That of the prepared cohort.
+
+    Raises
+    ------
+    DataError
+        If it is not there, or was damaged.
+    """
+    listing = list_cohort(study.cohort)
+    images = listing.images
+    found = _Found(
+        listing=listing,
+        split=split_subjects(list(images["subject"]), study.split),
+        template=None,
+        reference=Reference(),
+        landmarks=read_all_landmarks(images, study.cohort.point_coordinates),
+        place=StudyFolder(folder).prepared_folder / identity,
+    )
+    return _open(study, found)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Found:
     """What a declaration says of a cohort, before its images are prepared."""

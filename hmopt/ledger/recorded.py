@@ -7,13 +7,15 @@ waits for the blocks that others are at, and goes on with the whole ledger:
     pairs       1…8      9…16     17…24    25…32
     alpha       ████              ████                      waits
     beta                 █████             ██████████
+
+With a dispatcher one process holds all that is free, has it measured elsewhere, and writes what comes.
 """
 
 import math
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,8 +25,8 @@ from hmopt.ledger.ledger import Gap, Ledger, block_of, find_gaps
 from hmopt.ledger.manifest import Shard
 from hmopt.ledger.shard import Axes
 from hmopt.progress import Track, silent
-from hmopt.protocol import Oracle
-from hmopt.records import Block, Pair
+from hmopt.protocol import Dispatcher, Oracle
+from hmopt.records import Block, Pair, Request
 from hmopt.space import Index, Space
 
 VALUES_A_SHARD = 2**15
@@ -37,6 +39,13 @@ SETTINGS_A_BLOCK = 64
 """Settings that are taken together: an oracle reads the images of pairs once for so many."""
 SECONDS_A_LEASE = 15.0
 """What is taken at once grows until it takes so long to measure, and does not grow beyond."""
+
+DISPATCHED_VALUES_A_SHARD = 2**18
+"""Values of a shard where many measure, so that there are not thousands of them."""
+DISPATCHED_LEASES = 64
+"""Leases that a request is cut into where many measure: all stand in one file."""
+DISPATCHED_BLOCKS = 1024
+"""Blocks that many measure are of fewer settings where there would be fewer of them."""
 
 
 class Recorded:
@@ -51,11 +60,16 @@ class Recorded:
         What measures.
     ledger
         What keeps.
+    dispatcher
+        Has the oracle measure elsewhere; None: it measures here.
     """
 
-    def __init__(self, oracle: Oracle, ledger: Ledger) -> None:
+    def __init__(
+        self, oracle: Oracle, ledger: Ledger, dispatcher: Dispatcher | None = None
+    ) -> None:
         self._oracle = oracle
         self._ledger = ledger
+        self._dispatcher = dispatcher
 
     @property
     def space(self) -> Space:
@@ -100,7 +114,7 @@ class Recorded:
             Told of every pair at every setting, those that were measured earlier included.
         """
         self._agree(metrics)
-        request = _Request(settings=tuple(settings), pairs=tuple(pairs), metrics=tuple(metrics))
+        request = Request(settings=tuple(settings), pairs=tuple(pairs), metrics=tuple(metrics))
         total = len(settings) * len(pairs)
         # closed also where what shows the progress is interrupted, so that all that was measured is
         # written
@@ -156,7 +170,7 @@ class Recorded:
             known = [pair for pair in axes.pairs if pair not in unknown]
             if known:
                 yield _part(held[index], known)
-        request = _Request(settings=axes.settings, pairs=tuple(pairs), metrics=tuple(metrics))
+        request = Request(settings=axes.settings, pairs=tuple(pairs), metrics=tuple(metrics))
         with closing(self._shared(request, gaps, silent)) as shared:
             for fresh, _ in shared:
                 if fresh is not None:
@@ -189,7 +203,7 @@ class Recorded:
                 failed = {pair: reasons[pair] for pair in pairs if pair in reasons}
                 yield replace(_part(block_of(cells, place), pairs), failures=failed)
 
-    def _filled(self, request: "_Request", track: Track) -> Generator[object]:
+    def _filled(self, request: Request, track: Track) -> Generator[object]:
         """Measure what is lacking; yield something for every pair and setting that the ledger holds."""
         gaps = self._missing(request)
         total = len(request.settings) * len(request.pairs)
@@ -202,7 +216,7 @@ class Recorded:
                 shown = max(shown, known)
 
     def _shared(
-        self, request: "_Request", gaps: Sequence[Gap], track: Track
+        self, request: Request, gaps: Sequence[Gap], track: Track
     ) -> Generator[tuple[Block | None, int]]:
         """Measure what is lacking, together with other processes.
 
@@ -223,18 +237,20 @@ class Recorded:
             How many pairs at settings are still lacking.
         """
         leases = self._ledger.leases
-        shards = _Shards(self._ledger, self.identity, self.space)
+        is_dispatched = self._dispatcher is not None
+        values_a_shard = DISPATCHED_VALUES_A_SHARD if is_dispatched else VALUES_A_SHARD
+        shards = _Shards(self._ledger, self.identity, self.space, values_a_shard)
         at_once = 1
         while gaps:
             works = self._works(request, gaps)
-            with leases.holding(works, at_once) as held:
+            with leases.holding(works, len(works) if is_dispatched else at_once) as held:
                 if held.is_news and held.works:
                     gaps = self._missing(request)
                     yield None, _count(gaps)
                 mine, gaps = _divided(gaps, held.works)
                 left = _count(mine) + _count(gaps)
                 began = time.monotonic()
-                with closing(self._measured(mine, held.works, shards)) as measured:
+                with closing(self._measured(request, mine, held.works, shards)) as measured:
                     for block in measured:
                         left -= len(block.pairs)
                         yield block, left
@@ -246,7 +262,7 @@ class Recorded:
             gaps = self._missing(request)
             yield None, _count(gaps)
 
-    def _missing(self, request: "_Request") -> list[Gap]:
+    def _missing(self, request: Request) -> list[Gap]:
         return self._ledger.missing(
             self.identity,
             self.space,
@@ -256,62 +272,130 @@ class Recorded:
             self.labels,
         )
 
-    def _works(self, request: "_Request", gaps: Sequence[Gap]) -> list[Work]:
+    def _works(self, request: Request, gaps: Sequence[Gap]) -> list[Work]:
         """Return gaps as blocks of settings × pairs to take; blocks of the same request are cut alike."""
-        batch = getattr(self._oracle, "pairs_at_once", 1)  # as of `RegisteringOracle`
-        most_pairs, most_settings = batch * math.ceil(PAIRS_A_BLOCK / batch), SETTINGS_A_BLOCK
-        if getattr(self._oracle, "is_slow_to_set", False):
-            most_pairs, most_settings = len(request.pairs), 1
-        numbered = enumerate(request.pairs)
-        place_of = {pair.id: place for place, pair in numbered}
+        most_pairs, most_settings = self._block_size(request)
+        if self._dispatcher is not None:
+            blocks = math.ceil(len(request.pairs) / most_pairs)
+            most_pairs *= math.ceil(blocks / DISPATCHED_LEASES)
+            most_settings = len(request.settings)
+        place_of = _places(request)
         works = []
         for alike in _alike(gaps):
-            blocks: dict[int, list[str]] = {}
-            for pair in alike[0].pairs:
-                block = blocks.setdefault(place_of[pair.id] // most_pairs, [])
-                block.append(pair.id)
+            blocks_of_pairs = _blocks_of(alike[0].pairs, place_of, most_pairs)
             for start in range(0, len(alike), most_settings):
                 settings = [gap.index for gap in alike[start : start + most_settings]]
-                for ids in blocks.values():
+                for pairs in blocks_of_pairs:
+                    ids = [pair.id for pair in pairs]
                     work = Work(
                         of=self.identity, settings=frozenset(settings), pairs=frozenset(ids)
                     )
                     works.append(work)
         return works
 
+    def _block_size(self, request: Request) -> tuple[int, int]:
+        """Return how many pairs of a request are taken together, and how many settings."""
+        if getattr(self._oracle, "is_slow_to_set", False):
+            return len(request.pairs), 1
+        batch = getattr(self._oracle, "pairs_at_once", 1)  # as of `RegisteringOracle`
+        return batch * math.ceil(PAIRS_A_BLOCK / batch), SETTINGS_A_BLOCK
+
     def _measured(
-        self, gaps: Sequence[Gap], works: Sequence[Work], shards: "_Shards"
+        self, request: Request, gaps: Sequence[Gap], works: Sequence[Work], shards: "_Shards"
     ) -> Generator[Block]:
-        """Measure the gaps of some blocks, one block after the other, and write them.
+        """Measure the gaps of some blocks of a request, here or elsewhere, and write them."""
+        failures = self._ledger.failures(self.identity, self.space)
+        if self._dispatcher is None:
+            found = self._measured_here(gaps, works, failures)
+        else:
+            found = self._measured_elsewhere(self._dispatcher, request, gaps, failures)
+        try:
+            with closing(found) as blocks:
+                for block in blocks:
+                    shards.add(block)
+                    yield block
+                    shards.write_where_due()
+        finally:
+            shards.write()  # before others may take the blocks, or rely on them
+
+    def _measured_here(
+        self, gaps: Sequence[Gap], works: Sequence[Work], failures: "_Failures"
+    ) -> Generator[Block]:
+        """Measure one block after the other.
 
         Pairs are registered together within a block only: so values do not depend on how many blocks are
         taken at once, which a clock decides.
         """
-        failures = self._ledger.failures(self.identity, self.space)
-        try:
-            for work in works:
-                inside, _ = _divided(gaps, [work])
-                for alike in _alike(inside):
-                    for block in self._blocks(alike, _known_failures(alike, failures)):
-                        shards.add(block)
-                        yield block
-                        shards.write_where_due()
-        finally:
-            shards.write()  # before others may take the blocks, or rely on them
+        for work in works:
+            inside, _ = _divided(gaps, [work])
+            for alike in _alike(inside):
+                for part in self._parts(alike, _known_failures(alike, failures)):
+                    if isinstance(part, Block):
+                        yield part
+                        continue
+                    yield from self._oracle.measure(part.settings, part.pairs, part.metrics)
 
-    def _blocks(
-        self, gaps: Sequence[Gap], failures: dict[Index, dict[str, str]]
-    ) -> Iterator[Block]:
-        """Measure gaps, but for pairs that are known to fail: of these all is NaN."""
-        settings = [gap.index for gap in gaps if gap.index not in failures]
+    def _measured_elsewhere(
+        self,
+        dispatcher: Dispatcher,
+        request: Request,
+        gaps: Sequence[Gap],
+        failures: "_Failures",
+    ) -> Generator[Block]:
+        """Have everything measured at once."""
+        requests = []
+        for alike in _alike(gaps):
+            for part in self._parts(alike, _known_failures(alike, failures)):
+                if isinstance(part, Block):
+                    yield part
+                else:
+                    requests.append(part)
+        yield from dispatcher.measure(self._cut(requests, request))
+
+    def _cut(self, requests: Sequence[Request], whole: Request) -> list[Request]:
+        """Return requests as small ones, each of pairs that one process would take together.
+
+        They are of as many settings as the oracle says, or as leave enough of them for many to measure: the
+        images of pairs are read once for all settings of a request.
+
+        Parameters
+        ----------
+        requests
+            What is to be measured.
+        whole
+            The request that they are a part of.
+        """
+        most_pairs, most_settings = self._block_size(whole)
+        place_of = _places(whole)
+        divided = []
+        count = 0
+        for request in requests:
+            blocks = _blocks_of(request.pairs, place_of, most_pairs)
+            divided.append((request, blocks))
+            count += len(request.settings) * len(blocks)
+        best = getattr(self._oracle, "settings_together", None)
+        at_once = min(most_settings, best or max(1, count // DISPATCHED_BLOCKS))
+        found = []
+        for request, blocks in divided:
+            for pairs in blocks:
+                for start in range(0, len(request.settings), at_once):
+                    settings = request.settings[start : start + at_once]
+                    found.append(replace(request, settings=settings, pairs=tuple(pairs)))
+        return found
+
+    def _parts(
+        self, gaps: Sequence[Gap], failures: Mapping[Index, Mapping[str, str]]
+    ) -> Iterator[Block | Request]:
+        """Yield what is to be measured of gaps, and blocks of pairs that are known to fail: of these all is NaN."""
+        settings = tuple(gap.index for gap in gaps if gap.index not in failures)
         pairs, metrics = gaps[0].pairs, gaps[0].metrics
         if settings:
-            yield from self._oracle.measure(settings, pairs, metrics)
+            yield Request(settings=settings, pairs=pairs, metrics=metrics)
         for index, reasons in failures.items():
             yield failed_block(index, reasons, self.labels, metrics)
-            others = [pair for pair in pairs if pair.id not in reasons]
+            others = tuple(pair for pair in pairs if pair.id not in reasons)
             if others:
-                yield from self._oracle.measure([index], others, metrics)
+                yield Request(settings=(index,), pairs=others, metrics=metrics)
 
 
 class _Shards:
@@ -326,12 +410,15 @@ class _Shards:
         Where they go.
     identity, space
         Of the oracle.
+    values_a_shard
+        How many values make a shard full.
     """
 
-    def __init__(self, ledger: Ledger, identity: str, space: Space) -> None:
+    def __init__(self, ledger: Ledger, identity: str, space: Space, values_a_shard: int) -> None:
         self._ledger = ledger
         self._identity = identity
         self._space = space
+        self._values_a_shard = values_a_shard
         self._written_at = time.monotonic()
         self._begin()
 
@@ -353,7 +440,7 @@ class _Shards:
 
     def write_where_due(self) -> None:
         """Write the shard if it is full, or was last written a while ago."""
-        is_full = self._count >= VALUES_A_SHARD
+        is_full = self._count >= self._values_a_shard
         is_late = time.monotonic() - self._written_at >= SECONDS_A_SHARD
         if is_full or is_late:
             self.write()
@@ -368,13 +455,23 @@ class _Shards:
         self._written_at = time.monotonic()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Request:
-    """What a ledger is to hold: each of these metrics of each pair at each setting."""
+_Failures = Mapping[Index, Mapping[str, str]]
+"""By setting and id of a pair, why it could not be registered."""
 
-    settings: tuple[Index, ...]
-    pairs: tuple[Pair, ...]
-    metrics: tuple[str, ...]
+
+def _places(request: Request) -> dict[str, int]:
+    """Return the place of each pair in a request, by its id."""
+    numbered = enumerate(request.pairs)
+    return {pair.id: place for place, pair in numbered}
+
+
+def _blocks_of(pairs: Sequence[Pair], place_of: Mapping[str, int], most: int) -> list[list[Pair]]:
+    """Return pairs as blocks of at most some, which begin at multiples of it in the whole request."""
+    blocks: dict[int, list[Pair]] = {}
+    for pair in pairs:
+        block = blocks.setdefault(place_of[pair.id] // most, [])
+        block.append(pair)
+    return list(blocks.values())
 
 
 def _known_failures(

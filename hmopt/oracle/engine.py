@@ -139,7 +139,7 @@ class EngineOracle(RegisteringOracle):
         super().__init__(cohort, device, batch)
         self._model = model
         self._identity = content_hash("engine", model.version, cohort.measured_identity)
-        self._has_succeeded = False
+        self.is_tried = False
         self._failures = 0
         self._kept: OrderedDict[tuple[Index, str], NDArray[np.float32]] = OrderedDict()
 
@@ -183,6 +183,11 @@ class EngineOracle(RegisteringOracle):
         """So many that most of the time all processes are busy, though some wait for the last of them."""
         return _PAIRS_A_PROCESS * max(1, self._model.processes.jobs)
 
+    @property
+    def settings_together(self) -> int:
+        """One: an engine takes far longer than reading its images."""
+        return 1
+
     def _blocks(
         self, settings: Sequence[Index], pairs: Sequence[Pair], metrics: Sequence[str]
     ) -> Iterator[Block]:
@@ -198,7 +203,7 @@ class EngineOracle(RegisteringOracle):
         first: tuple[_Task, EngineFailure] | None = None
         for task, outcome in self._registered(settings, pairs):
             if isinstance(outcome, Registered):
-                self._has_succeeded = True
+                self.is_tried = True
                 yield from held
                 held = []
                 yield self._measured(task, outcome, wanted)
@@ -208,7 +213,7 @@ class EngineOracle(RegisteringOracle):
                 first = task, outcome
             reasons = {task.pair.id: str(outcome)}
             block = failed_block(task.index, reasons, self.labels, wanted)
-            if self._has_succeeded:
+            if self.is_tried:
                 yield block
                 continue
             held.append(block)
@@ -235,7 +240,7 @@ class EngineOracle(RegisteringOracle):
                 "correct the engine."
             )
             raise failed(first_failure, setting, first_task.pair.id, advice) from failure
-        self._has_succeeded = True
+        self.is_tried = True
 
     def _registered(
         self, settings: Sequence[Index], pairs: Sequence[Pair]

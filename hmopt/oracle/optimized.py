@@ -12,7 +12,7 @@ from hmopt.errors import DeclarationError, sides_text
 from hmopt.files import content_hash
 from hmopt.metrics import Originals
 from hmopt.networks.registration import velocity_stride
-from hmopt.oracle.registered import TrainingFacts, VelocityOracle
+from hmopt.oracle.registered import SETTINGS_AT_ONCE, TrainingFacts, VelocityOracle
 from hmopt.records import Pair
 from hmopt.space import Index, Space
 from hmopt.training.continuation import Continuation
@@ -63,6 +63,11 @@ class OptimizedOracle(VelocityOracle):
     def identity(self) -> str:
         """Hash of loss, iterations, the grid of the velocity and the cohort."""
         return content_hash("optimized", self._continuation.identity, self.cohort.measured_identity)
+
+    @property
+    def settings_together(self) -> int:
+        """As many as a sweep has: each starts from the next stronger one."""
+        return SETTINGS_AT_ONCE
 
     @property
     def facts(self) -> TrainingFacts:

@@ -53,6 +53,11 @@ class RefinedOracle(VelocityOracle):
         return self._oracle.identity
 
     @property
+    def settings_together(self) -> int:
+        """One: a refinement takes far longer than reading its images."""
+        return 1
+
+    @property
     def facts(self) -> TrainingFacts:
         """How the model was trained."""
         return self._oracle.facts

@@ -91,6 +91,9 @@ class RegisteringOracle(ABC):
         Pairs at a time; values do not depend on it. Left out: as many as fit well.
     """
 
+    is_tried = True
+    """Whether pairs that fail are kept as failed; until then, one that fails may end a search, as with engines."""
+
     def __init__(
         self, cohort: PreparedCohort, device: torch.device | str = "cpu", batch: int | None = None
     ) -> None:
@@ -143,6 +146,15 @@ class RegisteringOracle(ABC):
     def pairs_at_once(self) -> int:
         """Pairs that are registered at a time: workers that divide a search take multiples of it."""
         return self.batch
+
+    @property
+    def settings_together(self) -> int | None:
+        """Settings of the same pairs that are best measured in one place, where a search is divided.
+
+        Several, where one helps to find the next; 1, where a registration takes far longer than reading images; None
+        where it matters little.
+        """
+        return None
 
     @property
     def is_slow_to_set(self) -> bool:

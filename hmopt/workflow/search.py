@@ -42,6 +42,7 @@ from hmopt.space import Index
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.checks import check_cohort
 from hmopt.workflow.composed import check_composable, fill_fields, measure_fields, parse_kinds
+from hmopt.workflow.executor import Executor, ExecutorDispatcher, Origin, Stage
 from hmopt.workflow.gap import check_refinable, fill_gap, measure_gap
 from hmopt.workflow.machine import find_device, installed_versions, keep_freed_memory
 from hmopt.workflow.uncertainty import check_count, check_landmarks, measure_uncertainty
@@ -99,6 +100,7 @@ def search(
     gap_pairs: int | None = None,
     gap_iterations: int | None = None,
     workers: int = 1,
+    executor: Executor | None = None,
     uncertainty: bool = False,
     uncertainty_settings: int | None = None,
     track: Track = silent,
@@ -134,6 +136,9 @@ def search(
         Iterations of refinement to measure besides convergence; None: those of `[refine]`, or 25.
     workers
         Processes that measure on this machine, this one included; threads of torch are divided among them.
+    executor
+        Has workers measure that see the study folder under the same path: any executor of `concurrent.futures`, or one
+        like it, as `distributed.Client(...).get_executor()`. It is left open. None: the sweep is measured here.
     uncertainty
         Also register pairs with landmarks at settings of the confidence set of the best one for all, and tell whether
         landmarks err where displacements differ over it.
@@ -142,7 +147,7 @@ def search(
     track
         Shows progress: that of all workers together.
     device
-        Where to compute: `cpu`, `cuda`, `cuda:1`, `mps`; None: the fastest one that is available.
+        Where to compute: `cpu`, `cuda`, `cuda:1`, `mps`; None: the fastest one that is available, to each worker.
 
     Returns
     -------
@@ -155,10 +160,10 @@ def search(
         If there is no trained model, one of another declaration or cohort, or, with `gap`, one whose registrations
         cannot be refined.
     DeclarationError, DataError
-        If the declaration or the cohort cannot be used.
+        If the declaration or the cohort cannot be used, or options do not go together.
     SearchError
-        If a scope is of no kind that the cohort has, `dense` is asked for with several hyperparameters, or
-        `per_structure` with fewer than two structures.
+        If a scope is of no kind that the cohort has, `dense` is asked for with several hyperparameters,
+        `per_structure` with fewer than two structures, or an executor fails again and again. What was measured is kept.
 
     Examples
     --------
@@ -175,6 +180,8 @@ def search(
     _check_gap(gap, gap_pairs, gap_iterations)
     _check_workers(workers)
     check_count(uncertainty_settings, uncertainty)
+    further = {"--per-structure": per_structure, "--gap": gap, "--uncertainty": uncertainty}
+    _check_executor(executor, workers, further)
     command = "hmopt search"
     if dense:
         command += " --dense"
@@ -190,8 +197,8 @@ def search(
     with files.command(command):
         with _helpers(files, workers, device, dense=dense):
             if dense:
-                _measure_densely(files, track, device)
-            swept = search_study(files, track, device, retry_failed=retry_failed)
+                _measure_densely(files, track, device, executor)
+            swept = search_study(files, track, device, retry_failed=retry_failed, executor=executor)
         if not (per_structure or gap or uncertainty):
             return swept
         study_search = StudySearch(files, track)
@@ -248,11 +255,37 @@ def _check_workers(workers: int) -> None:
         )
 
 
+def _check_executor(executor: Executor | None, workers: int, further: Mapping[str, bool]) -> None:
+    """Refuse what does not go with an executor: workers of this machine, and what comes after the sweep."""
+    if executor is None:
+        return
+    if workers > 1:
+        raise DeclarationError(
+            "--workers",
+            expected="1 with an executor, which has workers of its own",
+            got=workers,
+            advice="Leave one of them out.",
+        )
+    for option, is_asked in further.items():
+        if is_asked:
+            raise DeclarationError(
+                "--executor",
+                expected="a search alone, as an executor measures the sweep and nothing else",
+                got=f"{option} with it",
+                advice=f"Search with the executor first, then with {option} without it.",
+            )
+
+
 def search_study(
-    files: StudyFolder, track: Track, device: str | None, *, retry_failed: bool = False
+    files: StudyFolder,
+    track: Track,
+    device: str | None,
+    *,
+    retry_failed: bool = False,
+    executor: Executor | None = None,
 ) -> Swept:
     """Search as `search` does, as a part of a longer command."""
-    measured = _measure_all(files, track, device, retry_failed=retry_failed)
+    measured = _measure_all(files, track, device, retry_failed=retry_failed, executor=executor)
     study_search, model = measured.search, measured.model
     # other processes that search the folder write the same
     with alone(lock_beside(files.search_file), "records what was searched", track):
@@ -288,7 +321,12 @@ class _Measured:
 
 
 def _measure_all(
-    files: StudyFolder, track: Track, device: str | None, *, retry_failed: bool = False
+    files: StudyFolder,
+    track: Track,
+    device: str | None,
+    *,
+    retry_failed: bool = False,
+    executor: Executor | None = None,
 ) -> _Measured:
     """Measure all that a search asks for, together with other processes that do so."""
     keep_freed_memory()
@@ -297,10 +335,18 @@ def _measure_all(
     study_search = StudySearch(files, track)
     study, cohort = study_search.study, study_search.cohort
     model = load_oracle(files.path, study, cohort, found)
-    if retry_failed:
-        study_search.retry_failed(model)
     earlier = load_checkpoints(files.path, study, cohort, found)
     unregistered = UnregisteredOracle(cohort, found)
+    if executor is not None:
+        stages: dict[Stage, RegisteringOracle] = {
+            "full": model,
+            "unregistered": unregistered,
+            **earlier,
+        }
+        for stage, oracle in stages.items():
+            study_search.measure_elsewhere(oracle, stage, executor, device)
+    if retry_failed:
+        study_search.retry_failed(model)
 
     measurements = study_search.sweep(model)
     measurements = study_search.measure_origin(model, measurements)
@@ -348,13 +394,17 @@ def _help_gap(
     fill_gap(study_search, files, files.measurements(), pairs, iterations, device=device)
 
 
-def _measure_densely(files: StudyFolder, track: Track, device: str | None) -> None:
+def _measure_densely(
+    files: StudyFolder, track: Track, device: str | None, executor: Executor | None = None
+) -> None:
     """Measure what decides λ* at every lattice point; the plan of a search is judged by it."""
     keep_freed_memory()
     settings = dense_settings(files.study.space)
     study_search = StudySearch(files, track)
     found = find_device(device)
     model = load_oracle(files.path, study_search.study, study_search.cohort, found)
+    if executor is not None:
+        study_search.measure_elsewhere(model, "full", executor, device)
     study_search.fill(model, settings, study_search.options.deciding)
 
 
@@ -388,6 +438,36 @@ class StudySearch:
             names[pair.fixed] = None
         self.cohort.check(names)
         self._ledger = files.ledger
+        self._dispatchers: dict[str, ExecutorDispatcher] = {}
+
+    def measure_elsewhere(
+        self, oracle: RegisteringOracle, stage: Stage, executor: Executor, device: str | None
+    ) -> None:
+        """Have the workers of an executor measure an oracle from now on.
+
+        Parameters
+        ----------
+        oracle
+            The oracle.
+        stage
+            Which one of the study folder it is.
+        executor
+            Has workers that see the study folder.
+        device
+            Where they compute; None: on the fastest one that each has.
+        """
+        origin = Origin(
+            folder=self._files.path.resolve(),
+            stage=stage,
+            cohort=self.cohort.identity,
+            identity=oracle.identity,
+            device=device,
+        )
+        self._dispatchers[oracle.identity] = ExecutorDispatcher(executor, origin, oracle)
+
+    def recorded(self, oracle: Oracle) -> Recorded:
+        """Return an oracle in front of the study's ledger."""
+        return Recorded(oracle, self._ledger, self._dispatchers.get(oracle.identity))
 
     def fill(
         self,
@@ -397,12 +477,12 @@ class StudySearch:
         pairs: Sequence[Pair] | None = None,
     ) -> None:
         """Measure an oracle at some settings on all pairs or some, but for what the ledger holds already."""
-        recorded = Recorded(oracle, self._ledger)
+        recorded = self.recorded(oracle)
         recorded.fill(settings, self.pairs if pairs is None else pairs, metrics, self._track)
 
     def retry_failed(self, oracle: Oracle) -> None:
         """Register again the pairs that an oracle failed on, at the settings where it did."""
-        recorded = Recorded(oracle, self._ledger)
+        recorded = self.recorded(oracle)
         for setting, reasons in recorded.forget_failures().items():
             pairs = [pair for pair in self.pairs if pair.id in reasons]
             recorded.fill([setting], pairs, self.options.measured, self._track)
@@ -427,7 +507,7 @@ class StudySearch:
         self.fill(oracle, [default, *of_one], self.options.measured)
         with self._naming_database():
             settings = optimize_scopes(
-                Recorded(oracle, self._ledger),
+                self.recorded(oracle),
                 self._measurements(oracle),
                 self.options,
                 self.study.name,

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from typer.testing import CliRunner, Result
 import hmopt
 from hmopt.catalogue.metrics import WALL_TIME
 from hmopt.cli.app import app
+from hmopt.errors import FailedPairsError
 
 ENGINE = '''
 """Shifts every image; at one pair and setting something else happens. Writes down every call."""
@@ -190,6 +192,34 @@ def test_where_nothing_succeeds_the_search_stops_in_one_line_and_keeps_nothing(
     assert "Nothing has succeeded yet" in text
     assert len(calls(folder)) < 15  # of 30
     assert "--retry" not in text
+    assert hmopt_command("ledger", folder).exit_code == 2
+
+
+def test_an_executor_keeps_what_one_process_keeps(boxes_copy: Path) -> None:
+    folder = with_engine(boxes_copy, "raise ValueError('no gradient')")
+    with ThreadPoolExecutor(1) as executor:
+        hmopt.search(folder, device="cpu", executor=executor)
+    assert "Failed: 1 of full: ValueError: no gradient" in said("ledger", folder)
+    measurements = hmopt.read_folder(folder)
+    ((setting, pair),) = np.argwhere(measurements.failed)
+    assert measurements.space.setting(measurements.settings[setting]) == {"shift": 3.9}
+    assert measurements.pairs["pair"].iloc[pair] == FAILED_PAIR
+    measured = len(calls(folder))
+    said("search", folder)  # by this process, which finds nothing left to do
+    assert len(calls(folder)) == measured
+
+
+def test_an_executor_stops_where_nothing_succeeds(boxes_copy: Path) -> None:
+    folder = with_engine(boxes_copy, "pass")
+    (folder / "shifting.py").write_text(
+        "def register(moving, fixed, setting):\n    raise OSError('no licence')\n"
+    )
+    expected = "the engine on pair .* got OSError: no licence. Nothing has succeeded yet"
+    with (
+        ThreadPoolExecutor(1) as executor,
+        pytest.raises(FailedPairsError, match=expected),
+    ):
+        hmopt.search(folder, device="cpu", executor=executor)
     assert hmopt_command("ledger", folder).exit_code == 2
 
 

@@ -105,7 +105,9 @@ def test_a_record_survives_a_file_and_a_damaged_one_is_refused(tmp_path: Path) -
     content = json.loads(path.read_text(encoding="utf-8"))
     content["metric"] = "other"
     path.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(HmoptError, match=r"report.json: expected the findings of the previous report"):
+    with pytest.raises(
+        HmoptError, match=r"report.json: expected the findings of the previous report"
+    ):
         read_last(path)
 
 

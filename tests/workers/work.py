@@ -18,6 +18,7 @@ import pandas as pd
 from hmopt.declaration import SearchOptions
 from hmopt.ledger import Ledger, Measurements, Recorded
 from hmopt.ledger import leases as leases_module
+from hmopt.protocol import Dispatcher
 from hmopt.records import Block, Pair
 from hmopt.search.objective import optimize_scopes
 from hmopt.search.storage import open_storage
@@ -101,9 +102,11 @@ def sweep(folder: Path, oracle: Formula) -> None:
     Recorded(oracle, Ledger(folder / "ledger")).fill(SETTINGS, PAIRS, METRICS)
 
 
-def optimize(folder: Path, oracle: Formula, url: str | None) -> None:
+def optimize(
+    folder: Path, oracle: Formula, url: str | None, dispatcher: Dispatcher | None = None
+) -> None:
     ledger = Ledger(folder / "ledger")
-    recorded = Recorded(oracle, ledger)
+    recorded = Recorded(oracle, ledger, dispatcher)
     recorded.fill([SPACE.index(SPACE.default)], PAIRS, METRICS)
     oracle.hold = folder / HOLD
     storage = open_storage(folder, url)
