@@ -406,7 +406,7 @@ class _MadeUp:
 class _Unwritten(Ledger):
     """A ledger that keeps nothing."""
 
-    def write(self, *_: Any) -> None:  # type: ignore[override]
+    def write(self, *_: Any) -> None:
         """Do nothing."""
 
 

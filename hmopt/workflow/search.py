@@ -338,12 +338,12 @@ def _measure_all(
     earlier = load_checkpoints(files.path, study, cohort, found)
     unregistered = UnregisteredOracle(cohort, found)
     if executor is not None:
-        stages: dict[Stage, RegisteringOracle] = {
-            "full": model,
-            "unregistered": unregistered,
-            **earlier,
-        }
-        for stage, oracle in stages.items():
+        stages: list[tuple[Stage, RegisteringOracle]] = [
+            ("full", model),
+            ("unregistered", unregistered),
+            *earlier.items(),
+        ]
+        for stage, oracle in stages:
             study_search.measure_elsewhere(oracle, stage, executor, device)
     if retry_failed:
         study_search.retry_failed(model)

@@ -1,6 +1,7 @@
 """The committed table of many workers: what is on paper is made again, and a simulation keeps to it."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -95,7 +96,8 @@ def test_equal_workers_that_cost_nothing_else_take_their_share(workers: int) -> 
 @pytest.mark.usefixtures("steady")
 @pytest.mark.parametrize(("part", "name"), [("message_s", "caller"), ("scheduler_s", "scheduler")])
 def test_what_is_slow_and_shared_limits_many_workers(part: str, name: str) -> None:
-    costs = replace(FREE, **{part: 2.0})
+    slow: dict[str, Any] = {part: 2.0}
+    costs = replace(FREE, **slow)
     outcome = simulate(SMALL, costs, 10_000)
     least = bound(SMALL, costs, 10_000)[name]
     assert least == 2.0 * 64 * 16
