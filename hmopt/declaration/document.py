@@ -159,7 +159,7 @@ def table_meaning(options: type[Options]) -> str:
     --------
     >>> from hmopt.declaration import TrainingOptions
     >>> table_meaning(TrainingOptions)
-    'The optimization.'
+    'Optimization of the model.'
     """
     documentation = options.__doc__ or ""
     first_line, *_ = documentation.split("\n")

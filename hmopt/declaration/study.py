@@ -538,7 +538,7 @@ def check_sampler(search: SearchOptions, space: Space) -> None:
     >>> kernel = Hyperparameter(name="kernel", type="categorical", choices=("box", "gaussian"))
     >>> check_sampler(SearchOptions(), Space(hyperparameters=(kernel,)))
     Traceback (most recent call last):
-    hmopt.errors.DeclarationError: search.sampler: expected one that takes categorical and conditional ... got 'plan'...
+    hmopt.errors.DeclarationError: search.sampler: expected a sampler that supports ... got 'plan'...
     """
     field = "search.sampler"
     advice = 'Declare search.sampler = "TPESampler".'

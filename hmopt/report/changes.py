@@ -149,7 +149,7 @@ def changes_between(before: ReportRecord, now: ReportRecord) -> Changes:
     >>> moved = {"label=thalamus": RecordedScope(title="thalamus", setting={"regularization": 0.35})}
     >>> before = ReportRecord(metric="dice", scopes=thalamus, sections={})
     >>> print(changes_between(before, ReportRecord(metric="dice", scopes=moved, sections={})))
-    Since the last report: 1 best value changed (λ* of thalamus: 0.30 → 0.35)
+    Changes since the previous report: 1 best value changed (λ* of thalamus: 0.30 → 0.35)
     >>> bool(changes_between(before, before))
     False
     """

@@ -67,7 +67,7 @@ def test_all_files_are_composed(image: Path, shift: Path, tmp_path: Path) -> Non
         ),
         (
             ["{shift}", "{image}", "--to", "{image}", "--output", "o.nii", "--inverse", "a.mat"],
-            "one of the transformations",
+            "one of the given transformations",
         ),
     ],
 )

@@ -348,13 +348,13 @@ def test_keys_of_a_second_similarity_are_held_only_where_there_is_one() -> None:
         (
             {},
             {"similarity": CHOICE},
-            "takes categorical and conditional hyperparameters, got 'plan'",
+            "supports categorical and conditional hyperparameters, got 'plan'",
         ),
         ({"sampler": "CmaEsSampler"}, {"similarity": CHOICE}, "got 'CmaEsSampler'"),
         (
             {},
             {"whole": WHOLE, "plain": {"only_if": {"whole": 4}}},
-            "takes categorical and conditional hyperparameters, got 'plan'",
+            "supports categorical and conditional hyperparameters, got 'plan'",
         ),
         (
             {},

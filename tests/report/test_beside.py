@@ -232,7 +232,7 @@ def test_pairs_that_were_given_up_early_count_and_are_told(folder: Path, tmp_pat
     lower = copy_lower(folder, tmp_path / "lower", spent=spent, search=adaptive)
     found = hmopt.beside(folder, lower, choices=["tuned"])
     assert [one.evaluations for one in found.entries][1] == 999
-    assert "Settings of lower were given up early" in " ".join(found.remarks)
+    assert "Settings of lower were stopped early" in " ".join(found.remarks)
 
 
 @pytest.mark.parametrize("path", ["../nothing", "../nothing.csv"])

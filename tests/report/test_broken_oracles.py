@@ -109,8 +109,8 @@ def named(page: str) -> set[OptimumWarning]:
     (cohort,) = re.findall(r'<details id="scope-cohort">.*?</details>', page, flags=re.DOTALL)
     warnings = re.findall(r'<dd class="warnings"><a href="#warnings">(.*?)</a>', cohort)
     names = warnings[0].split(", ") if warnings else []
-    by_value = {warning.value: warning for warning in OptimumWarning}
-    found = {by_value[name] for name in names}
+    by_title = {warning.title: warning for warning in OptimumWarning}
+    found = {by_title[name] for name in names}
     assert all(warning.message in page for warning in found)
     return found
 

@@ -41,7 +41,7 @@ def test_the_numbers_of_the_study_stand_in_the_text(methods: Methods, material: 
     text = " ".join(methods.paragraphs)
     assert "on 136 pairs of images of 12 subjects (132 between subjects and 4 within" in text
     assert "The network was trained on 20 other subjects" in text
-    assert "decisions about its training were made on 4 more" in text
+    assert "decisions about its training were made on 4 further subjects" in text
     assert "Labels of 5 structures were evaluated." in text
     assert "a grid of 48 × 64 voxels, with their centres aligned" in text
     assert "trained for 6,000 steps of Adam" in text

@@ -114,7 +114,7 @@ def test_fields_that_an_earlier_search_chose_are_left_out_with_a_warning(
     content["kinds"][0]["fields"] = content["kinds"][0]["fields"][:1]
     content["kinds"][0]["fields"][0]["common"] = {"regularization": 0.015}
     path.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.warns(UserWarning, match="are left out"):
+    with pytest.warns(UserWarning, match="are not reported"):
         assert read_material(folder).composed == ()
 
 

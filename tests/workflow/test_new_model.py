@@ -176,7 +176,7 @@ def test_a_cohort_of_training_images_alone_is_refused(tiny_study: Any, tmp_path:
     (tmp_path / "data").mkdir()
     shutil.copy(tiny_study.folder / "data/dseg.tsv", tmp_path / "data/dseg.tsv")
     table[table["subject"].isin(names)].to_csv(tmp_path / "data/cohort.csv", index=False)
-    with pytest.raises(DataError, match="was not trained on, got 0 of 4"):
+    with pytest.raises(DataError, match="was not trained, got 0 of 4"):
         declare(tmp_path / "new", tmp_path / "data", tiny_study.folder)
 
 

@@ -167,7 +167,7 @@ def test_a_published_folder_is_read_as_a_model(published: Published, tmp_path: P
 
 def test_what_is_there_is_not_overwritten(published: Published, study: Path) -> None:
     before = published.card.read_bytes()
-    with pytest.raises(DeclarationError, match="not there yet, or is empty"):
+    with pytest.raises(DeclarationError, match="a new or empty folder"):
         hmopt.publish(study, published.folder, data_license="mit")
     assert published.card.read_bytes() == before
 
@@ -202,7 +202,7 @@ def test_a_model_without_a_search_is_published_without_best_settings(
     made = hmopt.publish(tmp_path / "study", tmp_path / "out", data_license="mit")
     assert not (made.folder / "optima.json").exists()
     assert "Not searched yet" in made.card.read_text()
-    assert "Nothing was searched" in made.remarks[0]
+    assert "The model was not searched" in made.remarks[0]
 
 
 def test_a_study_of_a_model_of_elsewhere_is_not_published(study: Path, tmp_path: Path) -> None:

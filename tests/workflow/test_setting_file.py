@@ -94,7 +94,7 @@ def test_the_commands_take_the_file(tiny_study: Any, tmp_path: Path) -> None:
     both = [*register, "--moved", moved, "--regularization", "0.5"]
     done = CliRunner().invoke(app, both)
     assert done.exit_code == 2
-    assert "--setting: expected either a file, or values" in done.output
+    assert "--setting: expected either a file or values" in done.output
 
     over_input = [*register, "--moved", str(path)]
     done = CliRunner().invoke(app, over_input)

@@ -111,7 +111,7 @@ def _check_report(folder: Path) -> None:
     hmopt.report(folder, results=True)
     page = (folder / "report" / "index.html").read_text(encoding="utf-8")
     assert 'id="uncertainty"' in page
-    assert "Uncertainty or error is the same at all 12 landmarks of 6 pairs" in page
+    assert "Uncertainty or error is equal at all 12 landmarks of 6 pairs" in page
     assert "confidence set" in (folder / "report" / "summary.md").read_text(encoding="utf-8")
     results = StudyFolder(folder).results
     summary = json.loads(results.summary_file.read_text(encoding="utf-8"))

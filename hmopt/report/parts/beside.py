@@ -280,8 +280,8 @@ def _notes(found: Beside) -> tuple[str, ...]:
         f"within a margin of {found.margin:g}.",
         "Seconds, folding and the standard deviation of the log Jacobian refer to the setting shown; with a "
         "setting per structure, the seconds are the total over all required registrations. A dash means not "
-        "measured. Times depend on the machine on which each method ran. The last column includes training and "
-        "tuning time.",
+        "measured. Times depend on the machine on which each method ran. The last column is the "
+        "time to prepare a method.",
     ]
     if any(entry.choice == "matched" for entry in found.entries):
         matched = (

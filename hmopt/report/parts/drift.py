@@ -151,7 +151,7 @@ def _from_to(values: Sequence[float]) -> str:
     Examples
     --------
     >>> _from_to([0.7, 0.62, 0.5])
-    'from 0.70 over 0.62 to 0.50'
+    'from 0.70 via 0.62 to 0.50'
     """
     first, *middle, last = map(setting_value, values)
     between = listed(middle)

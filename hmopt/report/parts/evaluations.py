@@ -64,7 +64,7 @@ def _found(found: Evaluations, material: Material) -> str:
     at_most = "" if bound == MISSING else f" (at most {bound} with 95 % confidence)"
     how = "measured" if regret.measured else "interpolated"
     among = f"{regret.settings:,} {how} settings"
-    return f"{text} At {where}, the loss in {metric} is {lost}{at_most}, compared with the best of {among}."
+    return f"{text} At {where}, the regret in {metric} is {lost}{at_most}, compared with the best of {among}."
 
 
 def _asked(found: Evaluations, hyperparameters: int) -> Grid:

@@ -60,20 +60,20 @@ def _found(first: Sequence[StandIn], metric: str) -> str:
     lost = gain_text(best.regret.estimate).removeprefix("+")
     text = (
         f"Among the metrics without labels, {metric_name(best.metric)} loses least for {where}: it selects "
-        f"{setting_text(best.setting)}, with a loss of {lost} {metric} on held-out subjects."
+        f"{setting_text(best.setting)}, with a regret of {lost} {metric} on held-out subjects."
     )
     if best.evidence is Evidence.TOO_FEW:
         return f"{text} There are too few subjects for a verdict."
     would_do = [entry for entry in first if entry.evidence is Evidence.NEGLIGIBLE]
     counted = f"{len(would_do) or 'none'} of {plural(len(first), 'metric')}"
-    return f"{text} With confidence, the loss is negligible for {counted}."
+    return f"{text} With confidence, the regret is negligible for {counted}."
 
 
 def _row(entry: StandIn, metric: str) -> dict[str, str]:
     return {
         "": metric_name(entry.metric),
         "chosen setting": setting_text(entry.setting),
-        f"loss in {metric} (95 % interval)": gain_text(entry.regret.estimate),
+        f"regret in {metric} (95 % interval)": gain_text(entry.regret.estimate),
         "conclusion": _conclusion(entry),
     }
 
@@ -82,7 +82,7 @@ def _default_row(entry: StandIn, space: Space, metric: str) -> dict[str, str]:
     return {
         "": "no search",
         "chosen setting": f"{setting_text(space.default)}, the default",
-        f"loss in {metric} (95 % interval)": gain_text(entry.regret_at_default.estimate),
+        f"regret in {metric} (95 % interval)": gain_text(entry.regret_at_default.estimate),
         "conclusion": "",
     }
 
@@ -109,7 +109,7 @@ def _tables(stand_ins: StandIns, metric: str) -> list[Table]:
     tables = []
     for kinds, rows in columns.items():
         content = [{"": title, **losses} for title, losses in rows.items()]
-        title = f"Loss in {metric} for each {kind_name(kinds)}"
+        title = f"Regret in {metric} for each {kind_name(kinds)}"
         tables.append(Table(title=title, content=pd.DataFrame(content).fillna("–")))
     return tables
 
@@ -120,7 +120,7 @@ def _notes(metric: str, value: str) -> tuple[str, ...]:
         f"both are scored by {metric} on the other subjects"
     )
     return (
-        f"{sentence(chosen)} The loss is the difference of the two; a negative loss is a gain. Intervals are over "
+        f"{sentence(chosen)} The regret is the difference of the two; a negative regret is a gain. Intervals are over "
         "subjects (jackknife).",
         "Consistency, folding and log Jacobians are best without any deformation and therefore select the "
         "strongest regularization. The similarity that the registration optimizes selects the weakest.",

@@ -170,7 +170,7 @@ def test_doubts_stand_on_the_page(material: Material) -> None:
     doubts = ("Contrast: other intensities.", "Size: other sizes.")
     section = DoubtsPart().section(replace(material, study=elsewhere(material.study, doubts)))
     assert section is not None
-    assert "2 respects" in section.found
+    assert "2 potential problems" in section.found
     assert section.table is not None
     assert section.table.iloc[0].tolist() == ["Contrast", "other intensities."]
     assert section.numbers["model_warnings"] == list(doubts)

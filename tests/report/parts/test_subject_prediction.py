@@ -27,7 +27,7 @@ def section(material: Material) -> Section:
 
 def test_without_features_the_section_tells_what_there_is_to_gain(section: Section) -> None:
     assert "with labels of its other pairs" in section.found
-    assert "so that nothing is predicted" in section.found
+    assert "so nothing was predicted" in section.found
     assert section.table is not None
     assert section.table.iloc[1, 1] == "–"
     numbers = section.numbers["subject_prediction"]
