@@ -208,8 +208,8 @@ def refinement_in_2d() -> Measured:
     unit="×",
     against=AGAINST,
     network="none: a velocity at half resolution, 5 integration steps, window 9, 48×64×48",
-    limit="Integration and warping take 17 of hmopt's 29 ms of one core and 23 of VoxelMorph's 99; NCC takes 6 in "
-    "place of 67. Integration, torch's grid_sample on both sides, is 13 of the 17.",
+    limit="Integration and warping take 13 of hmopt's 25 ms of one core and 23 of VoxelMorph's 99; NCC takes 6 in "
+    "place of 67.",
 )
 def refinement_in_3d() -> Measured:
     """Evaluations of loss and gradient a second in refining a pair of volumes."""

@@ -12,6 +12,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 CPU = torch.device("cpu")
+MOST_CHANNELS = 3
+"""Of volumes that are warped by our own code where a gradient is taken: images and displacements."""
 GRID_SAMPLE_MODES = {"linear": "bilinear", "nearest": "nearest"}
 """What `grid_sample` calls the interpolations, in 2-D and 3-D."""
 
@@ -125,8 +127,8 @@ def warp(
     >>> warp(image, half_a_voxel_along_y)[0, 0, 0]
     tensor([0.5000, 1.5000, 2.0000])
     """
-    if mode == "linear" and _is_volume_with_gradient(image, displacement):
-        moved: Tensor = _VolumeWithGradient.apply(image, displacement)  # type: ignore[no-untyped-call]
+    if mode == "linear" and _are_volumes_with_gradient(image, displacement):
+        moved: Tensor = _VolumesWithGradient.apply(image, displacement)  # type: ignore[no-untyped-call]
         return moved
     find_places = _places_of_any_shape if torch.compiler.is_exporting() else _places
     places = find_places(displacement)
@@ -139,21 +141,26 @@ def warp(
     )
 
 
-def _is_volume_with_gradient(image: Tensor, displacement: Tensor) -> bool:
-    """Return whether `_VolumeWithGradient` serves: one-channel volumes on a processor, which need no gradient."""
-    is_volume = image.ndim == 5 and image.shape[1] == 1 and min(image.shape[2:]) > 1
-    wants_gradient = displacement.requires_grad and torch.is_grad_enabled()
+def _are_volumes_with_gradient(image: Tensor, displacement: Tensor) -> bool:
+    """Return whether `_VolumesWithGradient` serves: a gradient is taken of volumes of few channels on a processor.
+
+    Gradients of several images are left to `grid_sample`, which divides a batch among threads.
+    """
+    are_volumes = image.ndim == 5 and min(image.shape[2:]) > 1
+    is_divided = image.requires_grad and image.shape[0] > 1
+    wants_gradient = (image.requires_grad or displacement.requires_grad) and torch.is_grad_enabled()
     return (
-        is_volume
+        are_volumes
         and wants_gradient
-        and not image.requires_grad
+        and not is_divided
+        and image.shape[1] <= MOST_CHANNELS
         and image.device.type == "cpu"
         and not torch.compiler.is_exporting()
     )
 
 
-class _VolumeWithGradient(torch.autograd.Function):
-    """Warp volumes of one channel, and compute the gradient along with them.
+class _VolumesWithGradient(torch.autograd.Function):
+    """Warp volumes, and compute the gradient with respect to the displacement along with them.
 
     A place x + u(x) lies in a cell of eight voxels, at fractions f of its edges. With p and q the
     intensities at the two ends of an edge along z, interpolation gives p + f_z (q - p), whose
@@ -164,17 +171,15 @@ class _VolumeWithGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, image: Tensor, displacement: Tensor) -> Tensor:
-        """Return the warped volumes: (batch, 1, *shape)."""
-        first_corner, fraction, is_inside = _cells(displacement)
+        """Return the warped volumes: (batch, channel, *shape)."""
+        first_corner, fraction, is_inside = _cells(displacement, channels=image.shape[1])
         f_x, f_y, f_z = fraction.unbind(1)
         intensities = image.flatten()
-        # from a voxel to the next one along y and x
-        next_y = image.shape[4]
-        next_x = image.shape[3] * next_y
+        next_x, next_y = _steps(image)
 
         def corner(further: int) -> Tensor:
             read = intensities[further:].index_select(0, first_corner)
-            return read.view_as(f_z)
+            return read.view(*image.shape[:2], -1)
 
         def edge(further: int) -> tuple[Tensor, Tensor]:
             start = corner(further)
@@ -199,30 +204,59 @@ class _VolumeWithGradient(torch.autograd.Function):
         along_z_0 = torch.lerp(along_z_00, along_z_01, f_y)
         along_z_1 = torch.lerp(along_z_10, along_z_11, f_y)
         along_z = torch.lerp(along_z_0, along_z_1, f_x)
-        gradient = torch.stack([along_x, along_y, along_z], 1)
-        # beyond the border the image is constant
-        context.save_for_backward(gradient * is_inside)
-        return moved.unsqueeze(1)
+        # (batch, 3, channel, voxel); beyond the border the image is constant
+        gradient = torch.stack([along_x, along_y, along_z], 1) * is_inside
+        context.save_for_backward(first_corner, fraction, gradient)
+        return moved.view(image.shape)
 
     @staticmethod
     @once_differentiable
-    def backward(context: Any, moved_gradient: Tensor) -> tuple[None, Tensor]:
-        """Return the gradient of the displacement: (batch, 3, *shape)."""
-        (gradient,) = context.saved_tensors
-        return None, moved_gradient * gradient
+    def backward(context: Any, moved_gradient: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Return the gradients of image, (batch, channel, *shape), and displacement, (batch, 3, *shape)."""
+        first_corner, fraction, gradient = context.saved_tensors
+        batch, channels, *shape = moved_gradient.shape
+        of_moved = moved_gradient.reshape(batch, channels, -1)
+        of_displacement = (gradient * of_moved.unsqueeze(1)).sum(2).view(batch, 3, *shape)
+        if not context.needs_input_grad[0]:
+            return None, of_displacement
+
+        # each moved voxel gives its gradient to the corners of its cell, by their shares
+        next_x, next_y = _steps(moved_gradient)
+        first_corner = first_corner.long()
+        of_image = torch.zeros_like(of_moved).flatten()
+        f_x, f_y, f_z = fraction.unbind(1)
+        for face, of_face in _shared(of_moved, f_x, next_x):
+            for edge, of_edge in _shared(of_face, f_y, next_y):
+                for corner, of_corner in _shared(of_edge, f_z, 1):
+                    at_corners = of_image[face + edge + corner :]
+                    at_corners.scatter_add_(0, first_corner, of_corner.flatten())
+        return of_image.view(moved_gradient.shape), of_displacement
 
 
-def _cells(displacement: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _shared(gradient: Tensor, fraction: Tensor, step: int) -> list[tuple[int, Tensor]]:
+    """Return what the nearer and the further end of an axis get, and where they lie from the nearer one."""
+    further = gradient * fraction
+    return [(0, gradient - further), (step, further)]
+
+
+def _steps(volumes: Tensor) -> tuple[int, int]:
+    """Return how far the next voxel along x and along y lies in memory."""
+    next_y = volumes.shape[4]
+    return volumes.shape[3] * next_y, next_y
+
+
+def _cells(displacement: Tensor, channels: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the cell of eight voxels that a displacement takes each voxel into.
 
     Returns
     -------
     Tensor
-        The number of its first voxel among those of all volumes: (batch · x · y · z,), int32.
+        The number of its first voxel among those of all volumes and channels:
+        (batch · channel · voxel,), int32.
     Tensor
-        The place within the cell, from 0 to 1 along each axis: (batch, 3, *shape).
+        The place within the cell, from 0 to 1 along each axis: (batch, 3, 1, voxel).
     Tensor
-        Whether the place is inside the volume along each axis: (batch, 3, *shape).
+        Whether the place is inside the volume along each axis: (batch, 3, 1, voxel).
     """
     batch, _, *shape = displacement.shape
     place = identity_grid(tuple(shape), displacement.device) + displacement
@@ -231,10 +265,12 @@ def _cells(displacement: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     corner = torch.minimum(inside.floor(), last_voxel - 1)
 
     x, y, z = corner.int().unbind(1)
-    volume = torch.arange(batch, dtype=torch.int32).view(-1, 1, 1, 1)
     _, y_size, z_size = shape
-    voxel = ((volume * shape[0] + x) * y_size + y) * z_size + z
-    return voxel.flatten(), inside - corner, place == inside
+    voxel = ((x * y_size + y) * z_size + z).view(batch, 1, -1)
+    volumes = torch.arange(batch * channels, dtype=torch.int32).view(batch, channels, 1)
+    among_all = voxel + volumes * voxel.shape[2]
+    each = (batch, 3, 1, -1)
+    return among_all.flatten(), (inside - corner).view(each), (place == inside).view(each)
 
 
 def _places(displacement: Tensor) -> Tensor:

@@ -97,8 +97,19 @@ def test_gradient_of_a_displacement_alone_is_that_of_finite_differences() -> Non
     assert torch.autograd.gradcheck(lambda one: warp(image, one), displacement, eps=1e-6)
 
 
+def test_gradients_of_a_volume_and_of_its_squaring_are_those_of_finite_differences() -> None:
+    shape = (3, 4, 5)
+    # away from whole voxels and the border, where linear interpolation has kinks
+    inside = (torch.tensor(shape) - 1.5).reshape(1, 3, 1, 1, 1)
+    places = identity_grid(shape).clamp(max=inside) + 0.2 + 0.1 * random(1, 3, *shape).tanh()
+    displacement = (places - identity_grid(shape)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda one: one + warp(one, one), displacement, eps=1e-6)
+    field = random(1, 3, *shape).requires_grad_()
+    assert torch.autograd.gradcheck(lambda one: warp(one, displacement.detach()), field, eps=1e-6)
+
+
 def test_volumes_are_warped_alike_with_and_without_gradients() -> None:
-    image = random(2, 1, 5, 6, 7)
+    image = random(2, 3, 5, 6, 7)
     displacement = 3 * random(2, 3, 5, 6, 7)
     without = warp(image, displacement)
     with_gradient = warp(image, displacement.requires_grad_())
