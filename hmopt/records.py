@@ -88,18 +88,13 @@ class Request:
     Examples
     --------
     >>> pair = Pair(moving="a", fixed="b", moving_subject="a", fixed_subject="b")
-    >>> Request(settings=((0,), (50,)), pairs=(pair,), metrics=("dice",)).count
-    2
+    >>> Request(settings=((0,), (50,)), pairs=(pair,), metrics=("dice",)).settings
+    ((0,), (50,))
     """
 
     settings: tuple[Index, ...]
     pairs: tuple[Pair, ...]
     metrics: tuple[str, ...]
-
-    @property
-    def count(self) -> int:
-        """Pairs at settings."""
-        return len(self.settings) * len(self.pairs)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ def divided(batch: Tensor, count: int) -> tuple[Tensor, ...]:
 
 
 def divided_if_any(batch: Tensor | None, count: int) -> Sequence[Tensor | None]:
-    """Return the same of a batch that may be missing, as label maps: then each part is None.
+    """Divide a batch that may be missing, such as label maps: without one each part is None.
 
     Examples
     --------

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 CPU = torch.device("cpu")
 MOST_CHANNELS = 3
-"""Of volumes that are warped by our own code where a gradient is taken: images and displacements."""
+"""Channels of volumes that `_VolumesWithGradient` warps: images have one, displacements three."""
 GRID_SAMPLE_MODES = {"linear": "bilinear", "nearest": "nearest"}
 """What `grid_sample` calls the interpolations, in 2-D and 3-D."""
 
@@ -220,7 +220,7 @@ class _VolumesWithGradient(torch.autograd.Function):
         if not context.needs_input_grad[0]:
             return None, of_displacement
 
-        # each moved voxel gives its gradient to the corners of its cell, by their shares
+        # the transpose of interpolation: each voxel adds its gradient to the corners of its cell
         next_x, next_y = _steps(moved_gradient)
         first_corner = first_corner.long()
         of_image = torch.zeros_like(of_moved).flatten()
@@ -234,7 +234,13 @@ class _VolumesWithGradient(torch.autograd.Function):
 
 
 def _shared(gradient: Tensor, fraction: Tensor, step: int) -> list[tuple[int, Tensor]]:
-    """Return what the nearer and the further end of an axis get, and where they lie from the nearer one."""
+    """Divide a gradient among the two ends of an edge by linear interpolation.
+
+    Returns
+    -------
+    list of (int, Tensor)
+        For each end its distance in memory from the first one, and its share.
+    """
     further = gradient * fraction
     return [(0, gradient - further), (step, further)]
 
