@@ -67,6 +67,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "publish": ("publish", "{folder}", "--to", "{folder}/published"),
 }
 """In the order in which they work on a study; each begins with what the one before it left."""
+ONCE = ("publish",)
+"""Commands that make a folder, and refuse one that is there."""
 COMPARE = ("compare", "{folder}", "--jobs", "2", "--device", "cpu")
 
 LIMIT_S = 300.0
@@ -405,7 +407,12 @@ class Stage:
             shutil.rmtree(folder)
 
     def rerun(self, folder: Path) -> list[str]:
-        """Run the command again to its end; return what is wrong then."""
+        """Run the command again to its end; return what is wrong then.
+
+        A command that makes a new folder refuses one that is there, so a folder that is whole is left as it is.
+        """
+        if self.arguments[0] in ONCE and not differences(folder, self.expected):
+            return []
         ended = in_child(lambda: run_command(self.arguments, folder))
         if ended.status:
             return [f"run again: exit status {ended.status}, {ended.said.strip()}"]
