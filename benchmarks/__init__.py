@@ -19,6 +19,7 @@ declares its own rows:
 - `volumes`: a full-size pair against VoxelMorph; its seconds and its memory.
 - `scale`: λ* of 1,000 scopes against Optuna studies in memory; writing studies to SQLite; import
   time.
+- `workers`: a search with two workers against one; a long row.
 
 `growth` draws time and memory against subjects, labels, voxels and studies. How a row is declared:
 `benchmarks.rows`.

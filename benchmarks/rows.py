@@ -35,6 +35,7 @@ MODULES = (
     "volumes",
     "scale",
     "tuner",
+    "workers",
 )
 """Modules of this package that declare rows, in the order of the table."""
 
