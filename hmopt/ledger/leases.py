@@ -27,6 +27,7 @@ from pathlib import Path
 from pydantic import ConfigDict, ValidationError
 
 from hmopt.errors import HmoptError
+from hmopt.files import naming
 from hmopt.locks import Worker, alone, lock_beside, this_worker
 from hmopt.progress import Track, silent, wait_until
 from hmopt.schemas import Count, Name, Record
@@ -312,7 +313,7 @@ def _read(path: Path) -> _Table:
 def _write(path: Path, table: _Table) -> None:
     """Write the file in place, as it tells nothing that must not be lost."""
     content = table.model_dump_json().encode()
-    with path.open("r+b" if path.exists() else "w+b") as file:
+    with naming(path), path.open("r+b" if path.exists() else "w+b") as file:
         file.write(content)
         file.truncate()
 

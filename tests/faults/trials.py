@@ -71,6 +71,8 @@ ONCE = ("publish",)
 """Commands that make a folder, and refuse one that is there."""
 COMPARE = ("compare", "{folder}", "--jobs", "2", "--device", "cpu")
 
+INTERRUPTED = 130
+"""Exit status where SIGTERM comes before or after the command's own work, as nothing here sends Ctrl-C."""
 LIMIT_S = 300.0
 """A command that takes longer hangs."""
 DIFFERS = ("minutes", "log_hash", "sha256", "spent")
@@ -147,11 +149,15 @@ def run_command(arguments: tuple[str, ...], folder: Path) -> int:
         with terminable():  # from the first moment on
             app(given)
     except SystemExit as error:
-        return error.code if isinstance(error.code, int) else 1
+        status = error.code if isinstance(error.code, int) else 1
     except Terminated:
-        print("Rerun to resume: it had not begun", file=sys.stderr)
-        return 143
-    return 0
+        status = INTERRUPTED
+    else:
+        status = 0
+    if status != INTERRUPTED:
+        return status
+    print("Rerun to resume: it had not begun", file=sys.stderr)
+    return 143
 
 
 # --- file operations
@@ -409,9 +415,12 @@ class Stage:
     def rerun(self, folder: Path) -> list[str]:
         """Run the command again to its end; return what is wrong then.
 
-        A command that makes a new folder refuses one that is there, so a folder that is whole is left as it is.
+        A command that makes a new folder refuses one that is there, so a folder that is whole is left as it is; what
+        a kill left beside it is removed by the next command that writes there.
         """
-        if self.arguments[0] in ONCE and not differences(folder, self.expected):
+        found = differences(folder, self.expected)
+        is_whole = all(".hmopt-" in line for line in found)
+        if self.arguments[0] in ONCE and is_whole:
             return []
         ended = in_child(lambda: run_command(self.arguments, folder))
         if ended.status:

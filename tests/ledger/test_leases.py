@@ -1,5 +1,6 @@
 """Leases: work is one worker's at a time, and is taken over from one that is gone."""
 
+import resource
 import subprocess
 import sys
 import time
@@ -134,6 +135,17 @@ def test_a_damaged_list_is_as_an_empty_one(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_text('{"ended": 3, "leases": [{"key"')
     with Leases(tmp_path).holding(WORKS, most=3) as held:
         assert len(held.works) == 3
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path) -> None:
+    leases = Leases(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, before[1]))
+    try:
+        with pytest.raises(OSError, match=FILE_NAME), leases.holding(WORKS, most=3):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_blocks_conflict_where_they_share_a_pair_at_a_setting() -> None:
