@@ -30,9 +30,10 @@ from hmopt.analysis import (
     negligible_gap,
 )
 from hmopt.catalogue import find_metric
-from hmopt.declaration import SearchOptions
+from hmopt.declaration import SearchOptions, TrainingOptions
 from hmopt.files import replacing
 from hmopt.ledger import Comparison, Role
+from hmopt.losses.objective import SMALLEST_SHARE
 from hmopt.report import (
     CLOSE,
     OTHER_SEEDS,
@@ -495,6 +496,8 @@ DEFINED = {
     "cohorts_with_gain": calibration.COHORTS_WITH_GAIN,
     "labels_simulated": calibration.LABELS,
     "simulated_gain": simulated_gain(),
+    "settings_per_step": TrainingOptions.model_fields["settings_per_step"].default,
+    "divisor": f"max(1 − λ, {SMALLEST_SHARE:g})",
     "splits": SearchOptions.model_fields["splits"].default,
 }
 """Numbers of the method, from the code that uses them."""
