@@ -34,6 +34,7 @@ from optuna.samplers import (
 from scipy import stats
 
 from hmopt.files import replacing
+from hmopt.report import words
 from hmopt.search import quiet
 
 PACKAGES = Path(__file__).parent.parent / "optunahub" / "package"
@@ -264,12 +265,19 @@ def _order(means: pd.DataFrame) -> str:
     for column, trials in zip(means.columns, AFTER, strict=True):
         first.append(f"{means[column].idxmin()!s} after {trials}")
         is_lower = means[column] < means.loc[OURS, column]
-        places.append(str(int(is_lower.sum()) + 1))
+        places.append(_ordinal(int(is_lower.sum()) + 1))
         near.append(str(int((means[column] < NEGLIGIBLE).sum())))
     return (
-        f"\nLowest mean regret: {', '.join(first)}. {OURS} is in place {', '.join(places)} of "
-        f"{len(means)}. Below {1000 * NEGLIGIBLE:g} thousandths are {', '.join(near)} samplers."
+        f"\nLowest mean regret: {', '.join(first)}. {OURS} ranks {words.listed(places)} of {len(means)}. "
+        f"Mean regret is below {1000 * NEGLIGIBLE:g} thousandths for {words.listed(near)} samplers."
     )
+
+
+def _ordinal(rank: int) -> str:
+    """Return a rank as a sentence names it."""
+    endings = {1: "st", 2: "nd", 3: "rd"}
+    is_teen = rank % 100 in (11, 12, 13)
+    return f"{rank}th" if is_teen else f"{rank}{endings.get(rank % 10, 'th')}"
 
 
 def _differences(told_apart: Sequence[str]) -> str:
@@ -291,20 +299,20 @@ def _cell(mean: float, low: float, high: float, sign: str = "") -> str:
 _INTRODUCTION = f"""
 ## Optuna's samplers on measured curves
 
-Written from `samplers-problems.csv`. λ of one structure for one person, from the studies' measurements
-([the problems](../optunahub/package/benchmarks/deformable_registration/README.md)). Each person is one problem, with a
-structure drawn at random. *Regret*: how much less Dice the best setting so far has than the best of all 201 values, in
-thousandths, mean over persons with a 95 % t interval, cut at 0. Reports call {1000 * NEGLIGIBLE:g} thousandths
+Written from `samplers-problems.csv`. λ of one structure for one subject, from the studies' measurements
+([the problems](../optunahub/package/benchmarks/deformable_registration/README.md)). Each subject is one problem, with a
+structure drawn at random. *Regret*: Dice of the best of 201 values minus that of the best setting measured so far, in
+thousandths, mean over subjects with a 95 % t interval, cut at 0. Reports call {1000 * NEGLIGIBLE:g} thousandths
 negligible. *Less {OURS}'s*: the paired difference of regrets; above 0 the other sampler is worse.
 
-*Warm start*: the best settings of the same structure for {RELATED} other persons are enqueued first, the same for every
-sampler; *{NO_SEARCH}* measures nothing else. {OURS} has no warm start of its own: it counts enqueued trials as
+*Warm start*: the best settings of the same structure for {RELATED} other subjects are enqueued first, the same for
+every sampler; *{NO_SEARCH}* measures nothing else. {OURS} has no warm start of its own: it counts enqueued trials as
 measured, and measures its coarse settings all the same.
 
 Intervals are not adjusted for the number of comparisons, so that none of them is evidence. In the brains and the
-hippocampus persons share partners, which makes intervals somewhat narrow. {OURS} is deterministic; the others run once
-for each person, each time with another seed, and all that begin with random trials begin with the same ones. With one
-hyperparameter the multivariate TPE is the other one. Samplers of OptunaHub's registry are left out: this runs without a
+hippocampus subjects share partners, which makes intervals somewhat narrow. {OURS} is deterministic; the others run once
+for each subject, each time with another seed, and all that begin with random trials begin with the same ones. With one
+hyperparameter multivariate TPE is identical to TPE. Samplers of OptunaHub's registry are left out: this runs without a
 network.
 
 {OURS} draws cubic splines, by which the interpolated curves were made, and is favoured there. Where every value was

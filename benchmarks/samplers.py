@@ -249,8 +249,8 @@ _INTRODUCTION = """
 Written from `samplers.csv`. *hmopt search* plans one sweep that all scopes share. *Settings*: trials of each search, or
 settings per pair that all scopes share; *within*: share of searches that end within 0.001, or a standard error over
 subjects, of the best of all lattice points; *median*, *worst*: trials until the regret was below 0.001 (–: not within
-these trials; empty: shared); *regret*: the largest at the end. With noise, a search is judged by the best place it
-visited, whatever it saw there.
+these trials; empty: shared); *regret*: the largest at the end. With noise, a search is evaluated by the best setting
+that it measured, by scores without noise.
 """
 
 

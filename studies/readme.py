@@ -30,9 +30,10 @@ from hmopt.analysis import (
     negligible_gap,
 )
 from hmopt.catalogue import find_metric
-from hmopt.declaration import SearchOptions
+from hmopt.declaration import SearchOptions, TrainingOptions
 from hmopt.files import replacing
 from hmopt.ledger import Comparison, Role
+from hmopt.losses.objective import SMALLEST_SHARE
 from hmopt.report import (
     CLOSE,
     OTHER_SEEDS,
@@ -192,6 +193,12 @@ class Study:
             if one.role == role and len(one.seeds) == 1
         )
 
+    def trained_networks(self, role: str) -> int:
+        """Return the same with those at learning rates that were tried and not chosen."""
+        trials = [len(one["tune_dice"]) for one in self.summary["separate_rates"]]
+        not_chosen = sum(trials) - len(trials) if role == "separate" else 0
+        return self.networks(role) + not_chosen
+
     def best_of_starts(self, role: Role, steps: int) -> list[float]:
         """Return the best λ of each random start that was measured at every λ of the grid."""
         best = []
@@ -302,6 +309,88 @@ def _known(value: float | None) -> float:
     return value
 
 
+CARRIES_OVER = {
+    "yes": "λ* carries over",
+    "no": "λ* does not carry over",
+    "inconclusive": "it is inconclusive whether λ* carries over",
+    "too few subjects": "too few subjects to say whether λ* carries over",
+}
+"""What a sentence says of a best setting of elsewhere, by the verdict of `carries_over`."""
+
+
+def carries_over(found: dict[str, Any]) -> str:
+    """Return whether a best setting of elsewhere would do: a key of `CARRIES_OVER`.
+
+    Parameters
+    ----------
+    found
+        A scope of `other_cohort` in a summary.
+
+    Examples
+    --------
+    >>> carries_over({"would_do": False, "says": "no evidence"})
+    'inconclusive'
+    """
+    if found["would_do"]:
+        return "yes"
+    says = found["says"]
+    if says == Evidence.FOUND.value:
+        return "no"
+    if says is None or says == Evidence.TOO_FEW.value:
+        return "too few subjects"
+    return "inconclusive"
+
+
+def by_verdict(scopes: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
+    """Return the names of scopes by the verdict of `carries_over`, the verdicts in the order of `CARRIES_OVER`."""
+    named: dict[str, list[str]] = {}
+    for verdict in CARRIES_OVER:
+        names = [name for name, found in scopes.items() if carries_over(found) == verdict]
+        if names:
+            named[verdict] = names
+    return named
+
+
+def score_on_shared_pairs(found: dict[str, Any], one: str, other: str) -> float:
+    """Return the score of a method on the pairs that it shares with another one that was measured on fewer.
+
+    It is the score of the other one plus their mean difference, over all structures.
+
+    Parameters
+    ----------
+    found
+        `beside` of a summary.
+    one, other
+        Titles of the methods; every pair of the other is one of the first.
+
+    Raises
+    ------
+    AssertionError
+        If their difference is not known, or not of all pairs of the other.
+    """
+    difference = beside_difference(found, one, other)
+    entry = found["entries"][other]
+    if difference is None or difference.pairs != entry["pairs"]:
+        raise AssertionError(f"{one} was not measured on all pairs of {other}")
+    return float(entry["score"][0] + difference.estimate.value)
+
+
+def seconds_text(value: float) -> str:
+    """Return seconds with as many digits as they need beside others.
+
+    Examples
+    --------
+    >>> seconds_text(0.0227), seconds_text(1.028), seconds_text(265.33)
+    ('0.023 s', '1.03 s', '265.3 s')
+    """
+    count = 3
+    if value >= 0.1:
+        count = 2
+    if value >= 10:
+        count = 1
+    return f"{words.number(_known(value), count)} s"
+
+
 def with_evidence(gains: dict[str, dict[str, Any]], better: bool = True) -> list[str]:
     """Return the names for which there is evidence of a gain, or of a loss."""
     return [
@@ -388,6 +477,7 @@ FILTERS = {
     "percent": lambda value: words.percent(_known(value)),
     "share": share,
     "p": lambda value: words.p_text(_known(value)),
+    "seconds": seconds_text,
     "minutes": lambda value: f"{round(_known(value))} minutes",
     "listed": words.listed,
     "thousands": lambda value: f"{value:,}",
@@ -406,6 +496,8 @@ DEFINED = {
     "cohorts_with_gain": calibration.COHORTS_WITH_GAIN,
     "labels_simulated": calibration.LABELS,
     "simulated_gain": simulated_gain(),
+    "settings_per_step": TrainingOptions.model_fields["settings_per_step"].default,
+    "divisor": f"max(1 − λ, {SMALLEST_SHARE:g})",
     "splits": SearchOptions.model_fields["splits"].default,
 }
 """Numbers of the method, from the code that uses them."""
@@ -444,6 +536,10 @@ def render(template: Path, root: Path = ROOT) -> str:
             require=require,
             with_evidence=with_evidence,
             beside_difference=beside_difference,
+            carries_over=carries_over,
+            carries_over_text=CARRIES_OVER,
+            by_verdict=by_verdict,
+            score_on_shared_pairs=score_on_shared_pairs,
             **DEFINED,
         )
     )

@@ -39,8 +39,8 @@ class SearchOptions(Options):
     """Maximum number of further settings, added adaptively where the expected gain over all scopes
     is largest."""
     sampler: Annotated[str, Field(min_length=1)] = "plan"
-    """`plan` (the sampler of hmopt), or an Optuna sampler by name, such as `TPESampler`, or by
-    dotted path."""
+    """`plan` (the sampler of hmopt), an Optuna sampler by name, such as `TPESampler`, `CurveSampler`
+    (for smooth response curves), `AutoSampler` (of OptunaHub), or any other by dotted path."""
     sampler_options: dict[str, bool | int | float | str | list[Any] | dict[str, Any]] = {}
     """Arguments of the sampler."""
     trials: int = Field(default=30, ge=0, le=100_000)

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from studies.readme import ROOT, Study, render, templates
+from studies.readme import (
+    CARRIES_OVER,
+    ROOT,
+    Study,
+    by_verdict,
+    carries_over,
+    render,
+    score_on_shared_pairs,
+    templates,
+)
 
 TEMPLATES = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in templates()]
 
@@ -152,3 +161,61 @@ def test_a_study_that_is_declared_only_has_no_results(tmp_path: Path) -> None:
 def test_an_interval_that_is_not_known_is_never_written(copied: Path) -> None:
     with pytest.raises(AssertionError, match="not known"):
         changed(copied, "dice_held_out_interval", [None, None])
+
+
+@pytest.mark.parametrize(
+    ("would_do", "says", "verdict"),
+    [
+        (True, "negligible", "yes"),
+        (True, "evidence", "yes"),
+        (True, "no evidence", "yes"),
+        (False, "evidence", "no"),
+        (False, "no evidence", "inconclusive"),
+        (False, "too few", "too few subjects"),
+        (None, None, "too few subjects"),
+    ],
+)
+def test_a_sentence_follows_the_verdict_on_a_setting_of_elsewhere(
+    copied: Path, would_do: bool | None, says: str | None, verdict: str
+) -> None:
+    found = {"would_do": would_do, "says": says}
+    assert carries_over(found) == verdict
+    summary = copied / "studies/cardiac/refined/results/summary.json"
+    content = json.loads(summary.read_text(encoding="utf-8"))
+    content["other_cohort"]["scopes"]["whole cohort"] |= found
+    summary.write_text(json.dumps(content), encoding="utf-8")
+    text = render(copied / "studies/cardiac/README.md.jinja", copied)
+    assert CARRIES_OVER[verdict] in re.sub(r"\s+", " ", text)
+
+
+def test_scopes_are_named_by_verdict_in_a_fixed_order() -> None:
+    scopes = {
+        "thalamus": {"would_do": False, "says": "evidence"},
+        "cortex": {"would_do": True, "says": "negligible"},
+        "putamen": {"would_do": False, "says": "evidence"},
+    }
+    assert list(by_verdict(scopes).items()) == [
+        ("yes", ["cortex"]),
+        ("no", ["thalamus", "putamen"]),
+    ]
+
+
+def test_scores_are_compared_on_the_pairs_that_both_methods_have() -> None:
+    def difference(pairs: int) -> dict[str, object]:
+        known = {"first": "hmopt", "second": "SyNCC", "label": None, "verdict": "no evidence"}
+        return {**known, "difference": -0.026, "interval": [-0.09, 0.04], "pairs": pairs}
+
+    entries = {"hmopt": {"score": [0.75], "pairs": 66}, "SyNCC": {"score": [0.717], "pairs": 30}}
+    found = {"entries": entries, "differences": [difference(30)]}
+    assert score_on_shared_pairs(found, "hmopt", "SyNCC") == pytest.approx(0.691)
+    found["differences"] = [difference(28)]
+    with pytest.raises(AssertionError, match="not measured on all pairs of SyNCC"):
+        score_on_shared_pairs(found, "hmopt", "SyNCC")
+
+
+def test_networks_at_rates_that_were_not_chosen_count_as_trained() -> None:
+    study = Study("brains")
+    rates = len(study.declared["compare"]["learning_rate"])
+    tried = study.summary["compared_settings"] * (rates - 1)
+    assert study.trained_networks("separate") == study.networks("separate") + tried
+    assert study.trained_networks("hypermorph") == study.networks("hypermorph")
