@@ -9,6 +9,7 @@ import csv
 import json
 import math
 import re
+import statistics
 import textwrap
 import tomllib
 from collections.abc import Sequence
@@ -480,6 +481,7 @@ FILTERS = {
     "seconds": seconds_text,
     "minutes": lambda value: f"{round(_known(value))} minutes",
     "listed": words.listed,
+    "middle": statistics.median,
     "thousands": lambda value: f"{value:,}",
 }
 
