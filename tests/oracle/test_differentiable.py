@@ -29,6 +29,14 @@ from tests.oracle.conftest import CohortInMemory
 MakeModel = Callable[..., Hypermorph]
 STEPPED = ["dice_nearest", "folding", "hd95_mm"]
 SMOOTH = ["dice", "similarity", "log_jacobian_sd", "lncc", "mse", "inverse_consistency"]
+OF_MORE_THAN_A_DISPLACEMENT = [
+    ("cycle_inconsistency_mm", "registrations to a third subject"),
+    ("cycle_inconsistency_voxels", "registrations to a third subject"),
+    ("tre_mm", "Choose landmarks, and give the points by --points"),
+    ("loss", "loss, which has none"),
+    ("wall_time_s", "wall_time_s, which has none"),
+    ("converged", "converged, which has none"),
+]
 
 
 class Shift(nn.Module):
@@ -160,7 +168,16 @@ def test_a_score_changes_by_the_integral_of_its_gradient(
     assert scores[-1] - scores[0] == pytest.approx(change, abs=0.05 * way)
 
 
-@pytest.mark.parametrize("name", ["dice", "similarity", "log_jacobian_sd"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dice",
+        "similarity",
+        "log_jacobian_sd",
+        "inverse_consistency_mm",
+        "inverse_consistency_voxels",
+    ],
+)
 def test_a_metric_has_the_value_that_the_sweep_measures(
     flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel, name: str
 ) -> None:
@@ -191,6 +208,20 @@ def test_a_label_that_pairs_lack_has_no_score(
 def test_a_metric_that_changes_in_steps_is_refused(translating: AmortizedOracle, name: str) -> None:
     with pytest.raises(DeclarationError, match="objective: expected a metric with a gradient"):
         translating.score_and_gradient([0.4], [pair("b", "a")], make_objective(name).score)
+
+
+@pytest.mark.parametrize(("name", "told"), OF_MORE_THAN_A_DISPLACEMENT)
+def test_a_metric_that_needs_more_than_the_displacement_is_refused_by_its_name(
+    name: str, told: str
+) -> None:
+    with pytest.raises(DeclarationError, match=told):
+        make_objective(name)
+
+
+def test_a_short_name_stands_for_the_metric() -> None:
+    objective = make_objective("inverse_consistency")
+    assert objective == make_objective("inverse_consistency_voxels")
+    assert objective.direction == "minimize"
 
 
 def test_unknown_objectives_and_landmarks_without_points_are_refused() -> None:
