@@ -13,16 +13,17 @@ from typing import Literal
 
 import numpy as np
 import torch
+from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call
-from torch.nn import functional
 
 from hmopt.catalogue import METRICS, SIMILARITIES, Metric, Similarity
 from hmopt.catalogue.metrics import BACKWARD, LOSS, ONWARD
 from hmopt.declaration import LossOptions
 from hmopt.errors import DeclarationError
 from hmopt.losses.similarity import find_similarity
+from hmopt.metrics.landmarks import on_plane
 from hmopt.metrics.measure import Registration
 from hmopt.metrics.originals import Originals
 from hmopt.networks import RegistrationNetwork
@@ -245,57 +246,24 @@ class _LandmarkScore:
 
     def __call__(self, batch: DifferentiableBatch) -> Tensor:
         registration = batch.registration
+        nothing = registration.displacement.new_full((), torch.nan)
         scores = []
         for place in range(len(batch.images.moving)):
             of_fixed = self.points.get(registration.fixed_names[place])
             of_moving = self.points.get(registration.moving_names[place])
             if of_fixed is None or of_moving is None:
-                scores.append(registration.displacement.new_full((), torch.nan))
+                scores.append(nothing)
                 continue
-            mapped = map_points(registration, place, of_fixed)
-            there = torch.as_tensor(of_moving, dtype=mapped.dtype, device=mapped.device)
-            squared = (mapped - there).square().sum(1)
-            scores.append((squared + _SMALLEST).sqrt().mean())
+            mapped = registration.mapped_points_mm(place, of_fixed)
+            on_moving = apply_affine(np.linalg.inv(registration.moving_to_world[place]), of_moving)
+            has_place = torch.from_numpy(on_plane(on_moving, registration.displacement.shape[1]))
+            # as the metrics of landmarks: those where no displacement is known are left out
+            counts = torch.isfinite(mapped).all(1) & has_place
+            if not counts.any():
+                scores.append(nothing)
+                continue
+            apart = mapped[counts] - torch.from_numpy(of_moving)[counts]
+            squared = apart.square().sum(1)
+            distance = (squared + _SMALLEST).sqrt().mean()
+            scores.append(distance.to(nothing))
         return torch.stack(scores)
-
-
-def map_points(registration: Registration, place: int, points_mm: NDArray[np.float64]) -> Tensor:
-    """Map points of a fixed image to the moving image, as `Registration.map_points_mm`, with a gradient.
-
-    Parameters
-    ----------
-    registration
-        n pairs.
-    place
-        Which of them.
-    points_mm
-        (k, 3), in the world of the fixed image's file.
-
-    Returns
-    -------
-    Tensor
-        (k, 3), in mm in the world of the moving image's file.
-    """
-    displacement = registration.displacement[place]
-    d, *shape = displacement.shape
-    count = len(points_mm)
-    homogeneous = np.vstack([points_mm.T, np.ones(count)])
-    voxels = np.linalg.inv(registration.fixed_to_world[place]) @ homogeneous
-    start = torch.as_tensor(voxels, dtype=displacement.dtype, device=displacement.device)
-
-    # from voxels to [-1, 1], the last axis first, as `grid_sample` has it
-    last = torch.tensor(shape, dtype=displacement.dtype, device=displacement.device) - 1
-    scaled = 2 * start[:d] / last.clamp(min=1).unsqueeze(1) - 1
-    grid = scaled.flip(0).T.reshape(1, count, *[1] * (d - 1), d)
-    sampled = functional.grid_sample(
-        displacement.unsqueeze(0), grid, mode="bilinear", padding_mode="border", align_corners=True
-    )
-    shift = sampled.reshape(d, count)
-    still = start[d:]
-    ends = torch.cat([start[:d] + shift, still])
-
-    to_world = torch.as_tensor(
-        registration.moving_to_world[place], dtype=ends.dtype, device=ends.device
-    )
-    mapped: Tensor = (to_world @ ends)[:3].T
-    return mapped
