@@ -416,17 +416,37 @@ def _keep_shown(
 
 
 def _common_spacing(spacings: Mapping[str, tuple[float, ...]]) -> tuple[float, ...]:
-    first_name = next(iter(spacings))
-    first = spacings[first_name]
-    for name, spacing in spacings.items():
-        if not np.allclose(spacing, first, rtol=_SPACING_TOLERANCE):
-            raise DataError(
-                name,
-                expected=f"the spacing of {first_name}, {first} mm",
-                got=f"{spacing} mm",
-                advice="Declare preprocessing.spacing_mm to resample all images to one spacing.",
-            )
-    return first
+    """Return the median spacing along each axis, whatever the order of the images is.
+
+    Parameters
+    ----------
+    spacings
+        Of each image, in mm.
+
+    Raises
+    ------
+    DataError
+        If an image's spacing is another one, by more than a hundredth.
+    """
+    names = sorted(spacings)
+    # (images, axes)
+    table = np.array([spacings[name] for name in names])
+    median = np.median(table, axis=0)
+    deviations = np.abs(table / median - 1).max(axis=1)
+    worst = int(deviations.argmax())
+    if deviations[worst] > _SPACING_TOLERANCE:
+        raise DataError(
+            names[worst],
+            expected=f"the median spacing of the images, {_as_mm(median)}",
+            got=_as_mm(table[worst]),
+            advice="Declare preprocessing.spacing_mm to resample all images to one spacing.",
+        )
+    return tuple(median.tolist())
+
+
+def _as_mm(spacing: NDArray[np.float64]) -> str:
+    numbers = ", ".join(f"{one:.6g}" for one in spacing)
+    return f"({numbers}) mm"
 
 
 def _deciding_options(options: PreprocessingOptions, reference: Reference | None) -> dict[str, Any]:
