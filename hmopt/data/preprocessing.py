@@ -46,6 +46,7 @@ VERSION = 1
 """Raised whenever the same declaration begins to mean other arrays."""
 
 _ALIGNMENT = "affine, 2"
+_TEMPLATE_CHOICE = "chosen, 2"
 """Its number is raised whenever images are aligned in another way; other placements stay."""
 _SPACING_TOLERANCE = 0.01
 
@@ -84,7 +85,14 @@ def _write_prepared(study: Study, found: "_Found", track: Track) -> None:
     cohort = read_structures(found.listing, study.cohort, track)
     with _appearing(found.place) as beside:
         if study.preprocessing.placement == "affine":
-            write_template(beside / TEMPLATE, cohort.images, found.template, track)
+            write_template(
+                beside / TEMPLATE,
+                cohort.images,
+                found.template,
+                study.preprocessing.background,
+                found.reference.axes,
+                track,
+            )
         write_arrays(beside, study, cohort, found.reference, track)
         seal_arrays(beside)
 
@@ -319,9 +327,31 @@ def cohort_identity(
             "minimum_voxels": cohort.minimum_voxels,
             "spacing_known": cohort.spacing_known,
             "preprocessing": _deciding_options(preprocessing, reference),
-            "template": None if template is None else file_hash(template),
+            "template": _template_identity(preprocessing, listing, template, reference),
         }
     )
+
+
+def _template_identity(
+    options: PreprocessingOptions,
+    listing: Listing,
+    template: Path | None,
+    reference: Reference | None,
+) -> str | None:
+    """Return what decides the template: its content, or how it is chosen.
+
+    It is None where older versions chose as this one: they saw neither background nor axes, nor whose
+    scans they compared.
+    """
+    if template is not None:
+        return file_hash(template)
+    if options.placement != "affine":
+        return None
+    is_turned = reference is not None and not np.array_equal(reference.axes, np.eye(3))
+    is_repeated = bool(listing.images["subject"].duplicated().any())
+    if options.background is None and not is_turned and not is_repeated:
+        return None
+    return _TEMPLATE_CHOICE
 
 
 def _check_headers_are_right(study: Study) -> None:

@@ -650,7 +650,13 @@ class Fitting:
             )
             return TEMPLATE
         images = self._found.cohort.images
-        chosen = choose_template(images, track=track)
+        preparation = self._trained.preparation
+        chosen = choose_template(
+            images,
+            preparation.preprocessing.background,
+            preparation.reference.axes,
+            track=track,
+        )
         rows = [Path(path) == chosen for path in images["image"]]
         name = str(images.index[rows.index(True)])
         self._warnings.append(
