@@ -382,8 +382,9 @@ class _Opened:
                 self._origin = task.origin
             if self._idle and not task.is_first:
                 oracle = self._idle.pop()
-            if oracle is None:
-                oracle = _open(task.origin)
+        if oracle is None:
+            # takes long, and others need the lock to take and to give back what is open
+            oracle = _open(task.origin)
         oracle.is_tried = oracle.is_tried or not task.is_first
         yield oracle
         with self._lock:
