@@ -555,8 +555,8 @@ def third_image(cohort: PreparedCohort, pair: Pair) -> str | None:
     """Return the image of a third subject that closes a cycle with a pair; None where there is none.
 
     It is one of the same set of subjects and of the same slice as the fixed image, and agrees with it in the columns of
-    `pairs.same`, as the images of a pair do: an unknown value equals no other. Which one of these is decided by a hash of
-    names, so that neither their order nor other pairs matter.
+    `pairs.same`, as the images of a pair do: an unknown value equals no other. Which one of these is decided by a hash
+    of names, so that neither their order nor other pairs matter.
 
     Parameters
     ----------
