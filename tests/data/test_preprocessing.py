@@ -14,6 +14,7 @@ from hmopt.data.alignment import Alignment
 from hmopt.data.image import find_place, resample_image, resample_labels
 from hmopt.data.preprocessing import prepare
 from hmopt.data.reference import Reference
+from hmopt.data.structures import Structures
 from hmopt.data.volume import read_image
 from hmopt.declaration import PreprocessingOptions, Study, parse_study
 from hmopt.errors import DataError
@@ -268,7 +269,7 @@ def test_codes_beyond_the_integers_of_doubles_are_told_apart(tmp_path: Path) -> 
     options = PreprocessingOptions(shape=SHAPE)
     place = find_place(image, options, Reference(), None)
     items = resample_image(image, options, place, "image")
-    structures = {"low": (2**53,), "high": (2**53 + 1,)}
+    structures: Structures = {"low": (2**53,), "high": (2**53 + 1,)}
     (label_map,) = resample_labels(tmp_path / "labels.nii.gz", items, structures, 0)
     np.testing.assert_array_equal(label_map, np.where(codes == 2**53, 1, 2))
 

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmopt.data.cohort import read_cohort
 from hmopt.data.inspection import inspect_cohort
 from hmopt.declaration import CohortOptions, Study
 from hmopt.errors import DataError
 from hmopt.workflow.new import infer_study
+from tests.data.whole_cohort import read_cohort
 
 SHAPE, SPACING_MM = (20, 24, 18), (1.0, 1.0, 1.0)
 
