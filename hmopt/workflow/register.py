@@ -699,10 +699,11 @@ def setting_text(setting: Setting) -> str:
 
 
 def recommended_setting(files: StudyFolder, criteria: Criteria) -> Recommendation:
-    """Return what a search recommends for a scope.
+    """Return the best setting λ* of a scope.
 
-    The best setting of a scope is that of its curve pooled with those of its family, as the report recommends it.
-    A published folder tells it for the scopes that were declared, in `optima.json`.
+    It is that of the scope's curve pooled with those of its family, whatever the verdict is: where no improvement over the
+    default is shown, the report recommends to keep the default. A published folder tells it for the scopes that were
+    declared, in `optima.json`.
 
     Parameters
     ----------
