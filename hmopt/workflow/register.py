@@ -701,8 +701,8 @@ def setting_text(setting: Setting) -> str:
 def recommended_setting(files: StudyFolder, criteria: Criteria) -> Recommendation:
     """Return the best setting λ* of a scope.
 
-    It is that of the scope's curve pooled with those of its family, whatever the verdict is: where no improvement over the
-    default is shown, the report recommends to keep the default. A published folder tells it for the scopes that were
+    It is that of the scope's curve pooled with those of its family, whatever the verdict is: where no improvement over
+    the default is shown, the report recommends to keep the default. A published folder tells it for the scopes that were
     declared, in `optima.json`.
 
     Parameters
