@@ -44,10 +44,11 @@ from hmopt.analysis.optimum import shared_settings, within_range
 from hmopt.analysis.pooling import FEWEST_SCOPES, Member, pooled_places
 from hmopt.analysis.resampling import Estimate, Floats, Mask, Names, Places
 from hmopt.catalogue import Metric, find_metric
+from hmopt.catalogue.metrics import FOLDING
 from hmopt.declaration.report import Choice
 from hmopt.errors import DataError
 from hmopt.ledger.measurements import Measurements, mean
-from hmopt.search.curve import FOLDING, Curve, Curves, gain
+from hmopt.search.curve import Curve, Curves, gain
 from hmopt.search.scopes import Scope
 from hmopt.space import Index, Setting
 

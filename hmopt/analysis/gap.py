@@ -33,11 +33,12 @@ from hmopt.analysis.optimum import CurveAnalysis, ModelAnalysis, margin_of, subj
 from hmopt.analysis.resampling import Floats, Names, Places
 from hmopt.analysis.transfer import Transfer, judged
 from hmopt.catalogue import Metric, find_metric, metrics
+from hmopt.catalogue.metrics import FOLDING
 from hmopt.declaration.search import SearchOptions
 from hmopt.errors import LedgerError
 from hmopt.ledger.gap import GapRecord
 from hmopt.ledger.measurements import Measurements, mean
-from hmopt.search.curve import FOLDING, Curve, Curves, gain
+from hmopt.search.curve import Curve, Curves, gain
 from hmopt.search.lattice import coarse_lattice, spread_out
 from hmopt.search.scopes import Scope, list_scopes
 from hmopt.space import Index, Setting
