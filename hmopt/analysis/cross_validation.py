@@ -25,7 +25,7 @@ from hmopt.analysis.resampling import Places
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import Curve
-from hmopt.search.scopes import Scope
+from hmopt.search.scopes import WHOLE_COHORT, Scope
 from hmopt.space import Index, Setting
 
 SEPARATOR = " × "
@@ -117,7 +117,7 @@ class CrossValidation:
         # the best single setting of each split, as a place among those of the cohort's curve
         self._common_places = np.full(len(self.splits.selection), -1)
         self._common_settings: Sequence[Index] = ()
-        cohort = analysis.curves.of(Scope(criteria=()))
+        cohort = analysis.curves.of(WHOLE_COHORT)
         if cohort is not None:
             self.common = cohort.settings[cohort.best()]
             sums = self._sums(cohort)

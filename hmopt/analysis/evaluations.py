@@ -11,7 +11,7 @@ from hmopt.analysis.resampling import Samples
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import Curve
-from hmopt.search.scopes import Scope
+from hmopt.search.scopes import WHOLE_COHORT
 from hmopt.space import Space, even_indices
 
 COVERAGE_OF_BOUND = 0.95
@@ -110,7 +110,7 @@ def count_evaluations(
     pairs = len(measurements.pairs)
     settings = len(measurements.settings)
     analysis = ModelAnalysis(measurements, options)
-    cohort = Scope(criteria=())
+    cohort = WHOLE_COHORT
     curve = analysis.curves.of(cohort)
     regret = None
     if curve is not None:

@@ -19,7 +19,15 @@ from hmopt.oracle.differentiable import SettingObjective, make_objective
 from hmopt.progress import Track, silent
 from hmopt.records import Pair
 from hmopt.search.ascent import ascend, distinct_optima, spread_starts
-from hmopt.search.scopes import COHORT, EVERY, Criteria, Scope, expand_scope, parse_scope
+from hmopt.search.scopes import (
+    COHORT,
+    EVERY,
+    WHOLE_COHORT,
+    Criteria,
+    Scope,
+    expand_scope,
+    parse_scope,
+)
 from hmopt.space import Setting, Space
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.machine import find_device, keep_freed_memory
@@ -176,7 +184,7 @@ def _scopes_of(
     scopes = []
     for kind in kinds:
         if kind == COHORT:
-            scopes.append(Scope(criteria=()))
+            scopes.append(WHOLE_COHORT)
         elif kind == PAIR:
             rows = _evenly(table, pairs)
             ids = table["pair"].iloc[rows]

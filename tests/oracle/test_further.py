@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -141,10 +142,13 @@ def test_an_image_of_an_unknown_value_closes_no_cycle(
     grouped: PreparedCohort, unknown: object
 ) -> None:
     """Of b, c and d, only c is known to be of the site of a; b itself, whose site is unknown, has no third."""
-    sites = grouped.images.assign(site=["x", "x", "x", unknown])
+    sites = grouped.images.assign(
+        site=pd.Series(["x", "x", "x", unknown], list(NAMES), dtype=object)
+    )
     by_site = replace(grouped, images=sites, same=("site",))
     assert third_image(by_site, pair("a", "b")) == "c"
-    two_unknown = grouped.images.assign(site=["x", "x", unknown, unknown])
+    known_of_two = pd.Series(["x", "x", unknown, unknown], list(NAMES), dtype=object)
+    two_unknown = grouped.images.assign(site=known_of_two)
     assert third_image(replace(by_site, images=two_unknown), pair("c", "a")) == "b"
     assert third_image(replace(by_site, images=two_unknown), pair("a", "d")) is None
 
