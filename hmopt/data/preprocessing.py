@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hmopt.data.alignment import resolve_template, write_template
 from hmopt.data.cohort import Cohort, Listing, list_cohort, read_structures
 from hmopt.data.formats import files_of, follow
-from hmopt.data.grid import check_preprocessing, slices_of
+from hmopt.data.grid import SAME_SPACING, check_preprocessing, slices_of
 from hmopt.data.image import find_place, resample_image, resample_labels
 from hmopt.data.landmarks import Landmarks, read_all_landmarks
 from hmopt.data.prepared import (
@@ -48,7 +48,6 @@ VERSION = 1
 _ALIGNMENT = "affine, 2"
 _TEMPLATE_CHOICE = "chosen, 2"
 """Its number is raised whenever images are aligned in another way; other placements stay."""
-_SPACING_TOLERANCE = 0.01
 
 
 def prepare(study: Study, folder: Path, track: Track = silent) -> PreparedCohort:
@@ -464,7 +463,7 @@ def _common_spacing(spacings: Mapping[str, tuple[float, ...]]) -> tuple[float, .
     median = np.median(table, axis=0)
     deviations = np.abs(table / median - 1).max(axis=1)
     worst = int(deviations.argmax())
-    if deviations[worst] > _SPACING_TOLERANCE:
+    if deviations[worst] > SAME_SPACING:
         raise DataError(
             names[worst],
             expected=f"the median spacing of the images, {_as_mm(median)}",
