@@ -31,7 +31,7 @@ from hmopt.space import Index, Setting
 SEPARATOR = " × "
 """Between the kinds in the name of a family."""
 
-FEWEST_SETTINGS = 3
+FEWEST_POOLED_SETTINGS = 3
 """Settings that the scopes of a family must share for their curves to be pooled."""
 
 
@@ -188,7 +188,7 @@ class CrossValidation:
         self, responses: Sequence[Curve], sums: Sequence[Sums], shared: Sequence[Index]
     ) -> list[Member]:
         """Return a family's scopes at the shared settings; none where nothing is pooled."""
-        if len(responses) < FEWEST_SCOPES or len(shared) < FEWEST_SETTINGS:
+        if len(responses) < FEWEST_SCOPES or len(shared) < FEWEST_POOLED_SETTINGS:
             return []
         members = []
         for response, of_scope in zip(responses, sums, strict=True):

@@ -52,7 +52,7 @@ NOTHING_LEFT = 1e-3
 """A minimum below this share of the model's loss counts as 0, as where nothing but regularization does."""
 MOST_COARSE = 6
 """Settings that are spread over the range, at most."""
-FEWEST_SETTINGS, MOST_SETTINGS = 8, 10
+FEWEST_REFINED_SETTINGS, MOST_REFINED_SETTINGS = 8, 10
 """Settings at which stages are measured: few, as a converged registration takes seconds."""
 
 
@@ -72,7 +72,7 @@ def gap_settings(measurements: Measurements, options: SearchOptions) -> list[Ind
 
     They are every second one of the coarse lattice, and the best and recommended settings of scopes
     other than subjects: those of the cohort first, then those that most scopes share, until there
-    are `MOST_SETTINGS`. Where these are fewer than `FEWEST_SETTINGS`, more of the coarse lattice
+    are `MOST_REFINED_SETTINGS`. Where these are fewer than `FEWEST_REFINED_SETTINGS`, more of the coarse lattice
     follow.
 
     Parameters
@@ -88,10 +88,10 @@ def gap_settings(measurements: Measurements, options: SearchOptions) -> list[Ind
         spread = spread_out(coarse, MOST_COARSE)
     chosen = set(spread)
     for index in _settings_of_scopes(measurements, options):
-        if len(chosen) < MOST_SETTINGS:
+        if len(chosen) < MOST_REFINED_SETTINGS:
             chosen.add(index)
     for index in spread_out(coarse[1:-1:2]):
-        if len(chosen) < FEWEST_SETTINGS:
+        if len(chosen) < FEWEST_REFINED_SETTINGS:
             chosen.add(index)
     return sorted(chosen)
 

@@ -26,7 +26,7 @@ MANY_VOXELS = 2**20
 """A larger 3-D grid trains for days without an accelerator, so that a coarser spacing is proposed."""
 MOST_GROUPS = 8
 OWN_COLUMNS = ("image", "label", "subject")
-FEWEST_SUBJECTS = 2
+FEWEST_SUBJECTS_OF_PAIRS = 2
 """Subjects that a search needs at least: its pairs are of two."""
 
 
@@ -360,7 +360,7 @@ def infer_untrained(
         If there are fewer than two subjects.
     """
     subjects = len(found.subjects)
-    if subjects < FEWEST_SUBJECTS:
+    if subjects < FEWEST_SUBJECTS_OF_PAIRS:
         raise DataError(
             "subjects",
             expected="at least two",

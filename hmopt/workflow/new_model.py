@@ -36,7 +36,7 @@ from hmopt.progress import Track
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.doubts import find_doubts, look_at
 from hmopt.workflow.infer import (
-    FEWEST_SUBJECTS,
+    FEWEST_SUBJECTS_OF_PAIRS,
     AskedSlices,
     Inferred,
     NewModel,
@@ -671,10 +671,10 @@ def _split(trained: Trained, found: Inspection, remarks: Remarks, warnings: list
     subjects = list(found.subjects)
     known = _trained_on(trained, found)
     rest = [subject for subject in subjects if subject not in known]
-    if len(rest) < FEWEST_SUBJECTS:
+    if len(rest) < FEWEST_SUBJECTS_OF_PAIRS:
         raise DataError(
             "cohort",
-            expected=f"at least {FEWEST_SUBJECTS} subjects on which the model was not trained",
+            expected=f"at least {FEWEST_SUBJECTS_OF_PAIRS} subjects on which the model was not trained",
             got=f"{len(rest)} of {len(subjects)}",
             advice="Add subjects, or search in the study folder of the model.",
         )
