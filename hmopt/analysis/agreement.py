@@ -151,7 +151,7 @@ def find_agreement(
     if not own.settings:
         return None
     spread = seed_spread(other)
-    correlation, ranked, ranking = rank_correlation(
+    correlation, ranked, ranking = judge_ranking(
         own.mean.signed_means, other.mean.signed_means, spread
     )
     every_setting = range(len(own.settings))
@@ -205,7 +205,7 @@ def seed_spread(models: ModelScores) -> Floats:
     return np.where(measured > 1, spread, np.nan)
 
 
-def rank_correlation(one: Floats, other: Floats, spread: Floats) -> tuple[float, int, Evidence]:
+def judge_ranking(one: Floats, other: Floats, spread: Floats) -> tuple[float, int, Evidence]:
     """Compute Spearman's correlation over the settings that the second curve can tell apart.
 
     From the best score of the second curve downwards, a setting is taken if it lies at least the
@@ -231,7 +231,7 @@ def rank_correlation(one: Floats, other: Floats, spread: Floats) -> tuple[float,
     Examples
     --------
     >>> curve = np.array([0.0, 0.4, 0.7, 0.9, 1.0, 0.95, 0.8, 0.5, 0.1])
-    >>> correlation, count, evidence = rank_correlation(curve**3, curve, np.full(9, 0.09))
+    >>> correlation, count, evidence = judge_ranking(curve**3, curve, np.full(9, 0.09))
     >>> correlation, count, evidence.name
     (1.0, 8, 'FOUND')
     """

@@ -23,11 +23,11 @@ from hmopt.errors import DeclarationError, FailedPairsError, SearchError
 from hmopt.ledger import Ledger, Recorded
 from hmopt.records import Block, Pair, Request
 from hmopt.workflow import executor as executor_module
-from hmopt.workflow.executor import TRIES, ExecutorDispatcher, Origin, dask_executor
+from hmopt.workflow.executor import TRIES, ExecutorDispatcher, OracleOrigin, dask_executor
 from tests.workers import work
 
 EVERYTHING = {(place, pair.id) for (place,) in work.SETTINGS for pair in work.PAIRS}
-ORIGIN = Origin(
+ORIGIN = OracleOrigin(
     folder=Path("nowhere"), stage="full", cohort="0c", identity=work.Formula.identity, device="cpu"
 )
 
@@ -324,7 +324,7 @@ def test_two_requests_open_an_oracle_at_the_same_time(monkeypatch: pytest.Monkey
     """Each thread of a worker opens its own; neither waits for the other."""
     both_open = threading.Barrier(2, timeout=10)
 
-    def opened(_origin: Origin) -> Formula:
+    def opened(_origin: OracleOrigin) -> Formula:
         both_open.wait()
         return Formula()
 
