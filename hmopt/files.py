@@ -29,10 +29,18 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 from hmopt.errors import Fault, HmoptError, first_fault
 
 HASH_KEY = "sha256"
 """Key under which a JSON file holds the hash of everything else in it."""
+
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+"""What file systems say that have no locks."""
 
 ABANDONED_S = 24 * 3600.0
 """Age from which what another machine has begun counts as abandoned."""
@@ -185,7 +193,7 @@ def put_new(written: Path, path: Path) -> None:
 def append(path: Path, text: str) -> None:
     """Add whole lines at the end of a file, all or none; a last line that was cut short is dropped.
 
-    Several processes may do so at a time.
+    Several processes may do so at a time: each waits for the others, where the file system has locks.
 
     Parameters
     ----------
@@ -210,6 +218,7 @@ def append(path: Path, text: str) -> None:
     """
     content = text.encode("utf-8")
     with naming(path), path.open("ab+", buffering=0) as file:
+        _wait_for_lock(file.fileno())
         _check_stays(path)
         length = file.seek(0, os.SEEK_END)
         whole = _end_of_lines(file.fileno(), length)
@@ -219,6 +228,17 @@ def append(path: Path, text: str) -> None:
         if written != len(content):
             file.truncate(whole)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _wait_for_lock(descriptor: int) -> None:
+    """Lock an open file until it is closed: what another process is writing is no line that was cut short."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
 
 
 def _end_of_lines(descriptor: int, length: int) -> int:

@@ -23,12 +23,10 @@ from filelock import FileLock, Timeout
 from pydantic import ConfigDict, ValidationError
 
 from hmopt.errors import HmoptError
-from hmopt.files import is_running, make_folder, this_machine
+from hmopt.files import WITHOUT_LOCKS, is_running, make_folder, this_machine
 from hmopt.progress import Track, silent, wait_until
 from hmopt.schemas import Count, Name, Record
 
-_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
-"""What file systems say that have no locks."""
 _LENGTH = 512
 """Bytes of a lock's file."""
 
@@ -143,7 +141,7 @@ def _is_acquired(lock: FileLock, path: Path) -> bool:
         return False
     except (OSError, NotImplementedError) as error:
         number = getattr(error, "errno", errno.ENOSYS)
-        if number not in _WITHOUT_LOCKS:
+        if number not in WITHOUT_LOCKS:
             raise
         raise HmoptError(
             str(path),

@@ -22,7 +22,7 @@ from hmopt.declaration.search import SearchOptions
 from hmopt.ledger import Baseline, Comparison
 from hmopt.ledger.baselines import Role
 from hmopt.ledger.measurements import Measurements
-from hmopt.search.scopes import Scope
+from hmopt.search.scopes import WHOLE_COHORT, Scope
 from hmopt.space import Hyperparameter, Space
 
 if TYPE_CHECKING:
@@ -334,7 +334,7 @@ def compare_trained(
     template: Measurements, trained: Sequence[Trained], section: SearchOptions
 ) -> "BaselineComparison | None":
     """Analyse a comparison of simulated trainings."""
-    from hmopt.analysis.baselines import COHORT, compare_baselines
+    from hmopt.analysis.baselines import compare_baselines
 
     measured = {one: values for family in trained for one, values in family.baselines(template)}
     comparison = Comparison(
@@ -346,7 +346,7 @@ def compare_trained(
         default=(4,),
         baselines=tuple(measured),
     )
-    scopes = [COHORT, *(Scope(criteria=(("label", label),)) for label in template.labels)]
+    scopes = [WHOLE_COHORT, *(Scope(criteria=(("label", label),)) for label in template.labels)]
     return compare_baselines(
         comparison, measured.__getitem__, along(template, trained[-1].curve), scopes, section
     )

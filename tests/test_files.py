@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -250,6 +252,25 @@ def test_lines_are_added_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"log\.csv"), largest_file(path.stat().st_size + 3):
         append(path, "5,0.2\n")
     assert path.read_text().endswith("\n4,0.3\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="without these locks")
+def test_a_line_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
+    """Another process has written half a line: it is no line that was cut short."""
+    import fcntl
+
+    path = tmp_path / "log.csv"
+    append(path, "step,loss\n")
+    with ThreadPoolExecutor(1) as pool, path.open("ab", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(b"1,0.")
+        added = pool.submit(append, path, "2,0.4\n")
+        with pytest.raises(FutureTimeoutError):
+            added.result(timeout=0.2)
+        file.write(b"5\n")
+        fcntl.flock(file, fcntl.LOCK_UN)
+        added.result(timeout=10)
+    assert path.read_text() == "step,loss\n1,0.5\n2,0.4\n"
 
 
 # --- what killed processes left

@@ -33,10 +33,10 @@ from hmopt.search.curve import gain
 from hmopt.search.scopes import Scope
 from hmopt.space import Index, Setting, as_number
 
-FEWEST_SETTINGS = 9
+FEWEST_RANKED_SETTINGS = 9
 """Settings that a rank correlation needs."""
 
-FEWEST_DISTINCT = 3
+FEWEST_DISTINCT_SETTINGS = 3
 """Settings that must remain where all scores differ by more than the spread over seeds."""
 
 
@@ -151,7 +151,7 @@ def find_agreement(
     if not own.settings:
         return None
     spread = seed_spread(other)
-    correlation, ranked, ranking = rank_correlation(
+    correlation, ranked, ranking = judge_ranking(
         own.mean.signed_means, other.mean.signed_means, spread
     )
     every_setting = range(len(own.settings))
@@ -205,7 +205,7 @@ def seed_spread(models: ModelScores) -> Floats:
     return np.where(measured > 1, spread, np.nan)
 
 
-def rank_correlation(one: Floats, other: Floats, spread: Floats) -> tuple[float, int, Evidence]:
+def judge_ranking(one: Floats, other: Floats, spread: Floats) -> tuple[float, int, Evidence]:
     """Compute Spearman's correlation over the settings that the second curve can tell apart.
 
     From the best score of the second curve downwards, a setting is taken if it lies at least the
@@ -222,7 +222,7 @@ def rank_correlation(one: Floats, other: Floats, spread: Floats) -> tuple[float,
     Returns
     -------
     correlation
-        NaN where fewer than `FEWEST_SETTINGS` settings, or fewer than `FEWEST_DISTINCT` distinct.
+        NaN where fewer than `FEWEST_RANKED_SETTINGS` settings, or fewer than `FEWEST_DISTINCT_SETTINGS` distinct.
     count
         Number of settings taken.
     evidence
@@ -231,11 +231,11 @@ def rank_correlation(one: Floats, other: Floats, spread: Floats) -> tuple[float,
     Examples
     --------
     >>> curve = np.array([0.0, 0.4, 0.7, 0.9, 1.0, 0.95, 0.8, 0.5, 0.1])
-    >>> correlation, count, evidence = rank_correlation(curve**3, curve, np.full(9, 0.09))
+    >>> correlation, count, evidence = judge_ranking(curve**3, curve, np.full(9, 0.09))
     >>> correlation, count, evidence.name
     (1.0, 8, 'FOUND')
     """
-    if len(one) < FEWEST_SETTINGS:
+    if len(one) < FEWEST_RANKED_SETTINGS:
         return np.nan, len(one), Evidence.TOO_FEW
     mean_square = mean(spread**2, axis=0)
     # without a known spread all settings are taken
@@ -250,7 +250,7 @@ def rank_correlation(one: Floats, other: Floats, spread: Floats) -> tuple[float,
     ones = one[taken]
     others = other[taken]
     varies = np.ptp(ones) > 0 and np.ptp(others) > 0
-    if count < FEWEST_DISTINCT or not varies:
+    if count < FEWEST_DISTINCT_SETTINGS or not varies:
         return np.nan, count, Evidence.FLAT
     test = stats.spearmanr(ones, others)
     correlation = float(test.statistic)

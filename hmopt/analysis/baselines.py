@@ -15,14 +15,12 @@ from hmopt.catalogue import find_metric
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.baselines import Baseline, Comparison, RateTrial, Role
 from hmopt.ledger.measurements import Measurements
-from hmopt.search.scopes import Scope
+from hmopt.search.scopes import WHOLE_COHORT, Scope
 from hmopt.space import Index, Setting, Space
 
 GAP_TOLERANCES = 1.5
 """How much better separate networks may be where an amortized model is equivalent to them, in
 tolerances of the metric."""
-
-COHORT = Scope(criteria=())
 
 
 def negligible_gap(metric: str) -> float:
@@ -268,7 +266,7 @@ def compare_baselines(
         hypermorphs = analysis.trained("hypermorph", steps)
         if hypermorphs.whole and networks.whole:
             budget = analysis.budget(hypermorphs, networks, separate)
-            if COHORT in budget.agreements:
+            if WHOLE_COHORT in budget.agreements:
                 budgets.append(budget)
     if not budgets:
         return None

@@ -44,11 +44,12 @@ from hmopt.analysis.optimum import shared_settings, within_range
 from hmopt.analysis.pooling import FEWEST_SCOPES, Member, pooled_places
 from hmopt.analysis.resampling import Estimate, Floats, Mask, Names, Places
 from hmopt.catalogue import Metric, find_metric
+from hmopt.catalogue.metrics import FOLDING
 from hmopt.declaration.report import Choice
 from hmopt.errors import DataError
 from hmopt.ledger.measurements import Measurements, mean
-from hmopt.search.curve import FOLDING, Curve, Curves, gain
-from hmopt.search.scopes import Scope
+from hmopt.search.curve import Curve, Curves, gain
+from hmopt.search.scopes import WHOLE_COHORT, Scope
 from hmopt.space import Index, Setting
 
 SECONDS = "wall_time_s"
@@ -57,7 +58,6 @@ SECONDS = "wall_time_s"
 ROUGHNESS = "log_jacobian_sd"
 """Metric: standard deviation of the log Jacobian."""
 
-COHORT = Scope(criteria=())
 MANY_TIMES = 2
 """So many times as many pairs must all methods share without one of them for its scores to be left
 out of the table of shared pairs."""
@@ -575,7 +575,7 @@ class _Method:
         self.splits = splits
         self.roughness = roughness
         curves = Curves(self.measured, metric)
-        self.cohort = curves.of(COHORT)
+        self.cohort = curves.of(WHOLE_COHORT)
         self.curves: dict[str, Curve] = {}
         for label in labels:
             curve = curves.of(Scope(criteria=(("label", label),)))

@@ -37,11 +37,11 @@ from hmopt.analysis.jackknife import Mean
 from hmopt.analysis.optimum import margin_of
 from hmopt.analysis.resampling import COVERAGE, FEWEST_SUBJECTS, UNKNOWN, Estimate, Floats, Places
 from hmopt.catalogue import find_metric
+from hmopt.catalogue.metrics import FOLDING
 from hmopt.declaration.search import SearchOptions
 from hmopt.errors import LedgerError
 from hmopt.ledger.composed import Assignment, ComposedFields
 from hmopt.ledger.measurements import Measurements, mean
-from hmopt.search.curve import FOLDING
 
 HALVES = 5
 """Random halves of the subjects, each used both ways: ten splits."""

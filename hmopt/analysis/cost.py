@@ -128,7 +128,9 @@ def find_cost(
     )
 
 
-def break_even(hypermorph: Work, separate: Work, measured: Work, pairs: int, searched: int) -> int:
+def break_even_settings(
+    hypermorph: Work, separate: Work, measured: Work, pairs: int, searched: int
+) -> int:
     """Compute the least number of separately trained settings that costs more time.
 
     It is the least n with n (separate + pairs · measured) > hypermorph + pairs · searched ·
@@ -142,7 +144,7 @@ def break_even(hypermorph: Work, separate: Work, measured: Work, pairs: int, sea
     Examples
     --------
     >>> one = Work(seconds=100.0, evaluations=1)
-    >>> break_even(one * 2, one, one * 0, pairs=10, searched=15)
+    >>> break_even_settings(one * 2, one, one * 0, pairs=10, searched=15)
     3
     """
     of_setting = measured.seconds * pairs

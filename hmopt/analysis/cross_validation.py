@@ -25,13 +25,13 @@ from hmopt.analysis.resampling import Places
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import Curve
-from hmopt.search.scopes import Scope
+from hmopt.search.scopes import WHOLE_COHORT, Scope
 from hmopt.space import Index, Setting
 
 SEPARATOR = " × "
 """Between the kinds in the name of a family."""
 
-FEWEST_SETTINGS = 3
+FEWEST_POOLED_SETTINGS = 3
 """Settings that the scopes of a family must share for their curves to be pooled."""
 
 
@@ -117,7 +117,7 @@ class CrossValidation:
         # the best single setting of each split, as a place among those of the cohort's curve
         self._common_places = np.full(len(self.splits.selection), -1)
         self._common_settings: Sequence[Index] = ()
-        cohort = analysis.curves.of(Scope(criteria=()))
+        cohort = analysis.curves.of(WHOLE_COHORT)
         if cohort is not None:
             self.common = cohort.settings[cohort.best()]
             sums = self._sums(cohort)
@@ -188,7 +188,7 @@ class CrossValidation:
         self, responses: Sequence[Curve], sums: Sequence[Sums], shared: Sequence[Index]
     ) -> list[Member]:
         """Return a family's scopes at the shared settings; none where nothing is pooled."""
-        if len(responses) < FEWEST_SCOPES or len(shared) < FEWEST_SETTINGS:
+        if len(responses) < FEWEST_SCOPES or len(shared) < FEWEST_POOLED_SETTINGS:
             return []
         members = []
         for response, of_scope in zip(responses, sums, strict=True):

@@ -11,7 +11,7 @@ from hmopt.analysis.resampling import Samples
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import Curve
-from hmopt.search.scopes import Scope
+from hmopt.search.scopes import WHOLE_COHORT
 from hmopt.space import Space, even_indices
 
 COVERAGE_OF_BOUND = 0.95
@@ -40,7 +40,7 @@ class Grid:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regret:
+class SearchRegret:
     """Score that may be lost at the setting that was found, against the best one of the range.
 
     Parameters
@@ -78,7 +78,7 @@ class Evaluations:
     settings: int
     registrations: int
     grids: tuple[Grid, ...]
-    regret: Regret | None
+    regret: SearchRegret | None
 
     def share(self, grid: Grid) -> float:
         """Return the registrations of the search as a share of those of a grid."""
@@ -110,7 +110,7 @@ def count_evaluations(
     pairs = len(measurements.pairs)
     settings = len(measurements.settings)
     analysis = ModelAnalysis(measurements, options)
-    cohort = Scope(criteria=())
+    cohort = WHOLE_COHORT
     curve = analysis.curves.of(cohort)
     regret = None
     if curve is not None:
@@ -159,7 +159,7 @@ def grid_settings(space: Space, values: int) -> int:
     return len(space.product(axes))
 
 
-def _regret(curve: Curve, found: int, samples: Samples, *, between: bool) -> Regret:
+def _regret(curve: Curve, found: int, samples: Samples, *, between: bool) -> SearchRegret:
     """Estimate how much better another setting is than the one at place `found`.
 
     Of the mean scores m and the matrix M that interpolates between measured settings, it is
@@ -177,4 +177,4 @@ def _regret(curve: Curve, found: int, samples: Samples, *, between: bool) -> Reg
         losses = (means @ matrix.T).max(axis=1) - means[:, found]
         bound = max(float(np.quantile(losses, COVERAGE_OF_BOUND)), 0.0)
     is_measured = not between or len(settings) == len(curve.settings)
-    return Regret(value=value, bound=bound, settings=len(settings), measured=is_measured)
+    return SearchRegret(value=value, bound=bound, settings=len(settings), measured=is_measured)

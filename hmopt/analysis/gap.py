@@ -33,13 +33,14 @@ from hmopt.analysis.optimum import CurveAnalysis, ModelAnalysis, margin_of, subj
 from hmopt.analysis.resampling import Floats, Names, Places
 from hmopt.analysis.transfer import Transfer, judged
 from hmopt.catalogue import Metric, find_metric, metrics
+from hmopt.catalogue.metrics import FOLDING
 from hmopt.declaration.search import SearchOptions
 from hmopt.errors import LedgerError
 from hmopt.ledger.gap import GapRecord
 from hmopt.ledger.measurements import Measurements, mean
-from hmopt.search.curve import FOLDING, Curve, Curves, gain
+from hmopt.search.curve import Curve, Curves, gain
 from hmopt.search.lattice import coarse_lattice, spread_out
-from hmopt.search.scopes import Scope, list_scopes
+from hmopt.search.scopes import WHOLE_COHORT, Scope, list_scopes
 from hmopt.space import Index, Setting
 
 MODEL, REFINED, CONVERGED = 0, 1, 2
@@ -47,12 +48,11 @@ MODEL, REFINED, CONVERGED = 0, 1, 2
 
 FURTHER = (metrics.LOSS, metrics.WALL_TIME, metrics.CONVERGED)
 """What is measured besides the metrics that decide the best setting."""
-COHORT = Scope(criteria=())
 NOTHING_LEFT = 1e-3
 """A minimum below this share of the model's loss counts as 0, as where nothing but regularization does."""
 MOST_COARSE = 6
 """Settings that are spread over the range, at most."""
-FEWEST_SETTINGS, MOST_SETTINGS = 8, 10
+FEWEST_REFINED_SETTINGS, MOST_REFINED_SETTINGS = 8, 10
 """Settings at which stages are measured: few, as a converged registration takes seconds."""
 
 
@@ -72,7 +72,7 @@ def gap_settings(measurements: Measurements, options: SearchOptions) -> list[Ind
 
     They are every second one of the coarse lattice, and the best and recommended settings of scopes
     other than subjects: those of the cohort first, then those that most scopes share, until there
-    are `MOST_SETTINGS`. Where these are fewer than `FEWEST_SETTINGS`, more of the coarse lattice
+    are `MOST_REFINED_SETTINGS`. Where these are fewer than `FEWEST_REFINED_SETTINGS`, more of the coarse lattice
     follow.
 
     Parameters
@@ -88,10 +88,10 @@ def gap_settings(measurements: Measurements, options: SearchOptions) -> list[Ind
         spread = spread_out(coarse, MOST_COARSE)
     chosen = set(spread)
     for index in _settings_of_scopes(measurements, options):
-        if len(chosen) < MOST_SETTINGS:
+        if len(chosen) < MOST_REFINED_SETTINGS:
             chosen.add(index)
     for index in spread_out(coarse[1:-1:2]):
-        if len(chosen) < FEWEST_SETTINGS:
+        if len(chosen) < FEWEST_REFINED_SETTINGS:
             chosen.add(index)
     return sorted(chosen)
 
@@ -115,7 +115,7 @@ def _scopes(measurements: Measurements, options: SearchOptions) -> list[Scope]:
     """Return the cohort and all declared scopes that are not about a subject."""
     declared = list_scopes(options, measurements.pairs, measurements.labels)
     of_groups = [scope for scope in declared if subject_of(scope) is None]
-    return list(dict.fromkeys([COHORT, *of_groups]))
+    return list(dict.fromkeys([WHOLE_COHORT, *of_groups]))
 
 
 def _curves(analysis: ModelAnalysis, scopes: Sequence[Scope]) -> dict[Scope, Curve]:
@@ -252,7 +252,7 @@ class GapResult:
     @property
     def cohort(self) -> ScopeGap:
         """The whole cohort."""
-        return next(one for one in self.scopes if one.scope == COHORT)
+        return next(one for one in self.scopes if one.scope == WHOLE_COHORT)
 
     def __str__(self) -> str:
         """Return a line for a person."""
@@ -295,7 +295,7 @@ def judge_gap(
     LedgerError
         If the metric, or the best setting of the search, was not measured by stage.
     """
-    searched = Curves(measurements, options.metric).of(COHORT)
+    searched = Curves(measurements, options.metric).of(WHOLE_COHORT)
     if searched is None:
         return None
     recommended = searched.settings[searched.best()]
@@ -311,7 +311,7 @@ def judge_gap(
     margin = margin_of(metric, options.margin)
     pairs = stages[MODEL].pairs
     scopes = tuple(_compare_scopes(stages, options, margin))
-    if COHORT not in {one.scope for one in scopes}:
+    if WHOLE_COHORT not in {one.scope for one in scopes}:
         return None
     return GapResult(
         record=record,

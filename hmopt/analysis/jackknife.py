@@ -90,7 +90,10 @@ class Mean:
         return float(2 * stats.t.sf(statistic, self.freedom))
 
     def within(self, level: float) -> Interval:
-        """Return the one-sided confidence bounds of a level, as 0.95 for equivalence at 5 %."""
+        """Return a lower and an upper bound, each of which holds by itself with a confidence of `level`.
+
+        Those of 0.975 are together the 95 % interval; those of 0.95 decide equivalence at 5 %.
+        """
         if not self.known:
             return NOTHING
         reach = _t_quantile(level, self.freedom) * self.error

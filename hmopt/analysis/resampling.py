@@ -54,7 +54,7 @@ class Interval(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A mean over pairs and the ends of its 95 % interval; NaN where they are unknown.
+    """A number that is estimated, as a mean over pairs, and the ends of its 95 % interval; NaN where they are unknown.
 
     Examples
     --------

@@ -58,10 +58,8 @@ from hmopt.declaration.search import SearchOptions
 from hmopt.errors import DataError
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.curve import Curve, gain
-from hmopt.search.scopes import Scope
+from hmopt.search.scopes import WHOLE_COHORT, Scope
 from hmopt.space import Index, Setting, Space
-
-COHORT = Scope(criteria=())
 
 FEATURE_SETTINGS = 5
 """Settings, evenly spread over the measured ones, at which metrics without labels are features."""
@@ -154,7 +152,7 @@ def judge_subject_prediction(
     measurements: Measurements,
     options: SearchOptions,
     regressor: Regressor | None = None,
-    scope: Scope = COHORT,
+    scope: Scope = WHOLE_COHORT,
 ) -> SubjectPrediction | None:
     """Judge predicted settings of single subjects on held-out pairs, beside settings that labels tell.
 
@@ -264,7 +262,7 @@ def predict_subjects(
             advice='Run `pip install "hmopt[prediction]"`, or give a regressor.',
         )
     _check_space(measurements.space, others.space)
-    curve = ModelAnalysis(measurements, options).curves.of(COHORT)
+    curve = ModelAnalysis(measurements, options).curves.of(WHOLE_COHORT)
     if curve is None:
         raise DataError(
             options.metric,

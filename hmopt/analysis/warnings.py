@@ -6,7 +6,8 @@ import numpy as np
 
 from hmopt.analysis.optimum import Optimum, margin_of
 from hmopt.analysis.resampling import NOTHING
-from hmopt.search.curve import FOLDING, Curve
+from hmopt.catalogue.metrics import FOLDING
+from hmopt.search.curve import Curve
 from hmopt.space import Hyperparameter, Space, Value
 
 FLAT_SHARE = 0.4

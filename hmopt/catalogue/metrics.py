@@ -105,6 +105,8 @@ BACKWARD = "backward"
 """Name of the argument by which a metric asks for the reversed pairs to be registered too."""
 ONWARD = "onward"
 """Name of the argument by which it asks for registrations to a third subject and back."""
+FOLDING = "folding"
+"""Name of the metric that is measured with every other: best settings are told within a limit of it as well."""
 WALL_TIME = "wall_time_s"
 """Name of the metric that is measured of every engine, whether it is asked for or not."""
 LOSS = "loss"
@@ -150,7 +152,7 @@ METRICS: dict[str, Metric] = {
             function="hmopt.metrics.overlap:hd95_mm",
         ),
         Metric(
-            name="folding",
+            name=FOLDING,
             title="share of folded voxels",
             unit="1",
             direction="minimize",

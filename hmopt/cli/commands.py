@@ -120,7 +120,7 @@ LabelNames = Annotated[
     Path | None,
     typer.Option(
         "--label-names",
-        help="Table of label names: dseg.tsv, dataset.json, or a FreeSurfer or ITK-SNAP colour table.",
+        help="Table of label names: dseg.tsv, dataset.json, or a colour table of FreeSurfer, 3D Slicer or ITK-SNAP.",
     ),
 ]
 Engine = Annotated[
@@ -220,7 +220,7 @@ GapIterations = Annotated[
         "--gap-iterations",
         help=(
             "With --gap: number of refinement iterations to measure in addition to convergence. Default: that of "
-            "[refine], or 25."
+            "\\[refine], or 25."
         ),
     ),
 ]
@@ -1135,7 +1135,7 @@ def _criteria(
 
 def describe(made: "NewStudy") -> list[str]:
     """Return what was found in the data, and what the study will use, a line for each kind of fact."""
-    from hmopt.data.split import describe_power
+    from hmopt.analysis.power import describe_power
 
     subjects = made.subjects
     split = (

@@ -258,43 +258,71 @@ def resolve_template(
     return path
 
 
-def choose_template(images: pd.DataFrame, seed: int = 0, track: Track = silent) -> Path:
+def choose_template(
+    images: pd.DataFrame,
+    background: float | None = None,
+    axes: Matrix | None = None,
+    seed: int = 0,
+    track: Track = silent,
+) -> Path:
     """Return the image to which others align best, by mean normalized mutual information.
 
-    A few random candidates are tried, each with the same few random others.
+    A few random candidates are tried, each with the same few random others. Scans of the candidate's
+    own subject are not counted unless there are no others: they agree with it whatever it is like.
+
+    Parameters
+    ----------
+    images
+        Columns `image` and `subject`.
+    background, axes
+        As of `find_alignment`.
+    seed
+        Of the images that are tried.
+    track
+        Shows how far it is.
     """
-    files = images["image"].tolist()
-    order = np.random.default_rng(seed).permutation(len(files))
-    drawn = order[: _CANDIDATES + _OTHERS]
-    paths = [Path(files[row]) for row in drawn]
-    if len(paths) == 1:
-        return paths[0]
-    candidates = paths[:_CANDIDATES]
-    others = paths[-_OTHERS:]
-    tried = track(candidates, "Choosing a template", len(candidates))
-    scores = [_mean_agreement(candidate, others) for candidate in tried]
+    order = np.random.default_rng(seed).permutation(len(images))
+    drawn = images.iloc[order[: _CANDIDATES + _OTHERS]]
+    if len(drawn) == 1:
+        return Path(drawn["image"].iloc[0])
+    others = drawn.iloc[-_OTHERS:]
+    candidates = [Path(path) for path in drawn["image"].iloc[:_CANDIDATES]]
+    subjects = drawn["subject"].iloc[:_CANDIDATES]
+    scores = []
+    for candidate, subject in track(
+        list(zip(candidates, subjects, strict=True)), "Choosing a template", len(candidates)
+    ):
+        of_others = others["image"][others["subject"] != subject]
+        beside = of_others if len(of_others) else others["image"]
+        paths = [Path(path) for path in beside if Path(path) != candidate]
+        scores.append(_mean_agreement(candidate, paths, background, axes))
     return candidates[int(np.argmax(scores))]
 
 
 def write_template(
-    destination: Path, images: pd.DataFrame, declared: Path | None, track: Track
+    destination: Path,
+    images: pd.DataFrame,
+    declared: Path | None,
+    background: float | None,
+    axes: Matrix | None,
+    track: Track,
 ) -> None:
     """Write a copy of the declared or chosen template, which later images are aligned to."""
-    chosen = declared or choose_template(images, track=track)
+    chosen = declared or choose_template(images, background, axes, track=track)
     template = read_image(chosen)
     image = nibabel.Nifti1Image(template.data, template.lattice.affine)
     nibabel.save(image, destination)
 
 
-def _mean_agreement(candidate: Path, others: Sequence[Path]) -> float:
+def _mean_agreement(
+    candidate: Path, others: Sequence[Path], background: float | None, axes: Matrix | None
+) -> float:
     template = read_image(candidate)
     agreements = []
     for other in others:
-        if other == candidate:
-            continue
         image = read_image(other)
-        matrix = find_alignment(image, template).matrix
-        agreements.append(agreement_after(image, template, matrix))
+        matrix = find_alignment(image, template, background=background, axes=axes).matrix
+        agreements.append(agreement_after(image, template, matrix, background))
     return float(np.mean(agreements))
 
 

@@ -106,23 +106,6 @@ def list_images(options: CohortOptions) -> pd.DataFrame:
     return images
 
 
-def read_cohort(options: CohortOptions, track: Track = silent) -> Cohort:
-    """Return the images and structures of a cohort; every label map is read once.
-
-    Raises
-    ------
-    DataError
-        As `list_cohort` and `read_structures`.
-
-    Warns
-    -----
-    UserWarning
-        As `read_structures`.
-    """
-    listing = list_cohort(options)
-    return read_structures(listing, options, track)
-
-
 def read_structures(listing: Listing, options: CohortOptions, track: Track = silent) -> Cohort:
     """Read every label map of a cohort once, and return which structures there are.
 

@@ -15,7 +15,10 @@ from hmopt.errors import DataError, DeclarationError
 
 Matrix = NDArray[np.float64]
 NO_SLICE = -1
-_SAME_SPACING = 1e-3
+SAME_SPACING = 0.01
+"""Share by which spacings may differ and count as one: those of a cohort's images, or of a model and an image."""
+SAME_STEP = 1e-3
+"""Share by which steps of a grid may differ from an image's voxels that are taken as they are, without resampling."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +126,7 @@ def centred_grid(frame: Frame, shape: tuple[int, ...], spacing_mm: tuple[float, 
            [ 0.,  0.,  1., -2.]])
     """
     ratio = np.divide(spacing_mm, frame.spacing_mm)
-    same = np.abs(ratio - 1) < _SAME_SPACING
+    same = np.abs(ratio - 1) < SAME_STEP
     ratio[same] = 1
     frame_middle = np.subtract(frame.shape, 1) / 2
     grid_middle = ratio * np.subtract(shape, 1) / 2
@@ -266,7 +269,7 @@ def smooth_for(data: NDArray[np.float32], grid: Matrix, dimensions: int) -> NDAr
     steps = np.linalg.norm(columns, axis=1)
     sigma = (steps - 1) / 2
     sigma = np.maximum(0, sigma)
-    if sigma.max() <= _SAME_SPACING:
+    if sigma.max() <= SAME_STEP:
         return data
     return ndimage.gaussian_filter(data, sigma, mode="nearest")
 

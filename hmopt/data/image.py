@@ -209,11 +209,12 @@ def resample_labels(
         all_codes = np.full(original.shape, WHOLE_IMAGE_CODE, dtype=np.int64)
     else:
         all_codes = read_labels(path, original).data
+    # before resampling, which computes in doubles: these do not hold every code
+    all_labels = merge_labels(all_codes, structures)
     label_maps = []
     for item in prepared:
         shape = item.data.shape
-        codes = resample(all_codes, item.grid, shape, order=0, outside=0)
-        label_map = merge_labels(codes, structures)
+        label_map = resample(all_labels, item.grid, shape, order=0, outside=0)
         label_maps.append(_without_small(label_map, minimum_voxels))
     return label_maps
 

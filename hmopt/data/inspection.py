@@ -11,7 +11,7 @@ from nibabel.orientations import apply_orientation, io_orientation
 from numpy.typing import NDArray
 
 from hmopt.data.cohort import Cohort
-from hmopt.data.grid import Matrix, ras_frame, rotated
+from hmopt.data.grid import SAME_SPACING, Matrix, ras_frame, rotated
 from hmopt.data.header import read_forms, shear_degrees
 from hmopt.data.placement import Placement, draw_image_pairs, measure_aligned, measure_placement
 from hmopt.data.reference import common_axes, common_lattice, common_plane, planes_of
@@ -154,8 +154,8 @@ class Inspection:
     def same_spacing(self) -> bool:
         """Whether all images have the same spacing, to a hundredth."""
         spacings_mm = self.spacings_mm
-        first = spacings_mm[0]
-        return bool(np.allclose(spacings_mm, first, rtol=0.01))
+        median = np.median(spacings_mm, axis=0)
+        return bool(np.allclose(spacings_mm, median, rtol=SAME_SPACING))
 
     @property
     def subjects(self) -> dict[str, int]:

@@ -32,8 +32,10 @@ RESERVED = (
 ERRORS = ("#N/A", "#NAME?", "#REF!", "#VALUE!", "#NULL!", "#DIV/0!", "#NUM!")
 """What spreadsheets write where a formula failed."""
 
-MISSING = ("", "n/a", "na", "nan", "none", "null", *(error.lower() for error in ERRORS))
-"""What stands in columns of numbers where a number is not known, in lower case."""
+UNKNOWN = ("", "n/a", "na", "nan", "null", *(error.lower() for error in ERRORS))
+"""What stands in columns of text where a value is not known, in lower case; "none" can be a value."""
+MISSING = (*UNKNOWN, "none")
+"""The same in columns of numbers."""
 
 _LONGEST_PATH = 4096
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
@@ -71,6 +73,23 @@ def read_manifest(path: Path) -> pd.DataFrame:
     for column in table.columns.difference([*REQUIRED, *OPTIONAL], sort=False):
         rows[str(column)] = typed(table[column]).to_numpy()
     return rows
+
+
+def known_values(columns: pd.DataFrame) -> pd.DataFrame:
+    """Return the values of columns as text, None where a value is not known: it equals no other.
+
+    Examples
+    --------
+    >>> images = pd.DataFrame({"modality": ["T1", "n/a", "T2"], "age": [20.0, 31.0, float("nan")]})
+    >>> known_values(images).to_dict("list")
+    {'modality': ['T1', None, 'T2'], 'age': ['20.0', '31.0', None]}
+    """
+    known = {}
+    for name, values in columns.items():
+        text = values.astype(str).astype(object)
+        unknown = values.isna() | text.str.strip().str.lower().isin(UNKNOWN)
+        known[name] = text.where(~unknown, None)
+    return pd.DataFrame(known, index=columns.index, dtype=object)
 
 
 def typed(column: "pd.Series[str]") -> "pd.Series":

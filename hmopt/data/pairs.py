@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hmopt.csv_tables import restored
 from hmopt.data.formats import image_name
+from hmopt.data.manifest import known_values
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.split import SIDES
 from hmopt.data.spreadsheets import read_table, rename_columns
@@ -263,7 +264,8 @@ def read_pair_names(path: Path) -> pd.DataFrame:
 def _pairs_of(kind: str, cohort: PreparedCohort, options: PairsOptions, split: str) -> PairList:
     """Return the possible pairs of one kind.
 
-    Images of the same slice that agree in the columns of `same` form a block. Every image moves
+    Images of the same slice that agree in the columns of `same` form a block; one whose value there
+    is unknown is in none. Every image moves
     to those images of its block that the kind allows:
 
     - `cross`: images of other subjects,
@@ -327,11 +329,14 @@ def _images_of(cohort: PreparedCohort, split: str) -> pd.DataFrame:
 def _blocks(
     cohort: PreparedCohort, images: pd.DataFrame, columns: list[str]
 ) -> dict[tuple[str, ...], Positions]:
-    """Return the positions of images that agree in all columns, by their values there."""
-    values = images[columns].astype(str).fillna("")
+    """Return the positions of images that agree in all columns, by their values there.
+
+    An image with an unknown value agrees with no other.
+    """
+    values = known_values(images[columns])
     keys = [values[column].to_numpy() for column in columns]
     positions = cohort.images.index.get_indexer(images.index).astype(np.int32)
-    grouped = pd.Series(positions).groupby(keys, sort=False)
+    grouped = pd.Series(positions).groupby(keys, sort=False, dropna=True)
     return {key: block.to_numpy() for key, block in grouped}  # type: ignore[misc]
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hmopt.data.alignment import resolve_template, write_template
 from hmopt.data.cohort import Cohort, Listing, list_cohort, read_structures
 from hmopt.data.formats import files_of, follow
-from hmopt.data.grid import check_preprocessing, slices_of
+from hmopt.data.grid import SAME_SPACING, check_preprocessing, slices_of
 from hmopt.data.image import find_place, resample_image, resample_labels
 from hmopt.data.landmarks import Landmarks, read_all_landmarks
 from hmopt.data.prepared import (
@@ -46,8 +46,8 @@ VERSION = 1
 """Raised whenever the same declaration begins to mean other arrays."""
 
 _ALIGNMENT = "affine, 2"
+_TEMPLATE_CHOICE = "chosen, 2"
 """Its number is raised whenever images are aligned in another way; other placements stay."""
-_SPACING_TOLERANCE = 0.01
 
 
 def prepare(study: Study, folder: Path, track: Track = silent) -> PreparedCohort:
@@ -84,7 +84,14 @@ def _write_prepared(study: Study, found: "_Found", track: Track) -> None:
     cohort = read_structures(found.listing, study.cohort, track)
     with _appearing(found.place) as beside:
         if study.preprocessing.placement == "affine":
-            write_template(beside / TEMPLATE, cohort.images, found.template, track)
+            write_template(
+                beside / TEMPLATE,
+                cohort.images,
+                found.template,
+                study.preprocessing.background,
+                found.reference.axes,
+                track,
+            )
         write_arrays(beside, study, cohort, found.reference, track)
         seal_arrays(beside)
 
@@ -319,9 +326,31 @@ def cohort_identity(
             "minimum_voxels": cohort.minimum_voxels,
             "spacing_known": cohort.spacing_known,
             "preprocessing": _deciding_options(preprocessing, reference),
-            "template": None if template is None else file_hash(template),
+            "template": _template_identity(preprocessing, listing, template, reference),
         }
     )
+
+
+def _template_identity(
+    options: PreprocessingOptions,
+    listing: Listing,
+    template: Path | None,
+    reference: Reference | None,
+) -> str | None:
+    """Return what decides the template: its content, or how it is chosen.
+
+    It is None where older versions chose as this one: they saw neither background nor axes, nor whose
+    scans they compared.
+    """
+    if template is not None:
+        return file_hash(template)
+    if options.placement != "affine":
+        return None
+    is_turned = reference is not None and not np.array_equal(reference.axes, np.eye(3))
+    is_repeated = bool(listing.images["subject"].duplicated().any())
+    if options.background is None and not is_turned and not is_repeated:
+        return None
+    return _TEMPLATE_CHOICE
 
 
 def _check_headers_are_right(study: Study) -> None:
@@ -416,17 +445,37 @@ def _keep_shown(
 
 
 def _common_spacing(spacings: Mapping[str, tuple[float, ...]]) -> tuple[float, ...]:
-    first_name = next(iter(spacings))
-    first = spacings[first_name]
-    for name, spacing in spacings.items():
-        if not np.allclose(spacing, first, rtol=_SPACING_TOLERANCE):
-            raise DataError(
-                name,
-                expected=f"the spacing of {first_name}, {first} mm",
-                got=f"{spacing} mm",
-                advice="Declare preprocessing.spacing_mm to resample all images to one spacing.",
-            )
-    return first
+    """Return the median spacing along each axis, whatever the order of the images is.
+
+    Parameters
+    ----------
+    spacings
+        Of each image, in mm.
+
+    Raises
+    ------
+    DataError
+        If an image's spacing is another one, by more than a hundredth.
+    """
+    names = sorted(spacings)
+    # (images, axes)
+    table = np.array([spacings[name] for name in names])
+    median = np.median(table, axis=0)
+    deviations = np.abs(table / median - 1).max(axis=1)
+    worst = int(deviations.argmax())
+    if deviations[worst] > SAME_SPACING:
+        raise DataError(
+            names[worst],
+            expected=f"the median spacing of the images, {_as_mm(median)}",
+            got=_as_mm(table[worst]),
+            advice="Declare preprocessing.spacing_mm to resample all images to one spacing.",
+        )
+    return tuple(median.tolist())
+
+
+def _as_mm(spacing: NDArray[np.float64]) -> str:
+    numbers = ", ".join(f"{one:.6g}" for one in spacing)
+    return f"({numbers}) mm"
 
 
 def _deciding_options(options: PreprocessingOptions, reference: Reference | None) -> dict[str, Any]:

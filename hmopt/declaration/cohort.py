@@ -9,7 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from hmopt.declaration.options import Options, Seed
 
 Name = Annotated[str, Field(min_length=1)]
-Side = Annotated[int, Field(ge=1, le=4096)]
+Side = Annotated[int, Field(ge=3, le=4096)]
+"""Voxels along an axis: determinants of Jacobians need a neighbour on both sides."""
 Spacing = Annotated[float, Field(gt=0, le=1000)]
 Slice = Annotated[int, Field(ge=0, le=100_000)]
 MOST_SUBJECTS = 10_000_000

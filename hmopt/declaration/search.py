@@ -6,13 +6,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from hmopt.catalogue import METRICS
+from hmopt.catalogue.metrics import FOLDING
 from hmopt.declaration.options import OneOf, Options, Seed
 from hmopt.space import Hyperparameter, Index, Space, Value
 
 Kind = Annotated[str, Field(min_length=1)]
 Kinds = Annotated[list[Kind], Field(max_length=20)]
 Rate = Annotated[float, Field(gt=0, le=1)]
-FOLDING = "folding"
 EVEN_VALUES = 9
 """Values of a hyperparameter at which separate networks are trained, where none are declared."""
 

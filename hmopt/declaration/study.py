@@ -205,7 +205,7 @@ def check_sections(tables: Mapping[str, Any]) -> None:
     --------
     >>> check_sections({"preprocessing": {"shape": [64, -1]}})
     Traceback (most recent call last):
-    ValueError: preprocessing.shape.1: -1, where greater than or equal to 1 is expected
+    ValueError: preprocessing.shape.1: -1, where greater than or equal to 3 is expected
     """
     for name, values in tables.items():
         field = Study.model_fields.get(name)

@@ -9,7 +9,7 @@ world coordinates are RAS+ mm, those of ITK LPS+ mm.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -204,37 +204,6 @@ def voxels_on_slice(grid: Floats, shape: tuple[int, int, int]) -> NDArray[np.boo
     """
     across = _prepared_coordinates(grid, shape)[..., 2]
     return np.asarray(np.abs(across) < 0.5)
-
-
-def resample(
-    image: NDArray[np.generic], coordinates: Floats, order: Literal[0, 1] = 1, outside: float = 0.0
-) -> NDArray[np.float32]:
-    """Return the values of an image at coordinates.
-
-    Parameters
-    ----------
-    image
-        (x, y, z).
-    coordinates
-        (..., 3), in voxels of the image; NaN is outside.
-    order
-        1 for intensities, 0 for label maps.
-    outside
-        The value outside the image: its background, as -1000 of CT; ITK calls it the default pixel
-        value.
-
-    Examples
-    --------
-    >>> resample(np.arange(8.0).reshape(2, 2, 2), np.array([[0.5, 0, 0], [7, 0, 0]]))
-    array([2., 0.], dtype=float32)
-    """
-    upper = np.array(image.shape) - 0.5
-    inside = ((coordinates >= -0.5) & (coordinates < upper)).all(axis=-1)
-    voxels = image.astype(np.float32)
-    places = coordinates[inside].T  # (3, points)
-    values = np.full(inside.shape, outside, np.float32)
-    values[inside] = ndimage.map_coordinates(voxels, places, order=order, mode="nearest")
-    return values
 
 
 def displacement_image(

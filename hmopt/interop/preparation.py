@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hmopt.data.grid import ras_frame
+from hmopt.data.grid import SAME_SPACING, ras_frame
 from hmopt.data.image import PreparedImage, find_place, resample_image
 from hmopt.data.placement import share_inside
 from hmopt.data.prepared import RECORD, TEMPLATE, PreparedCohort
@@ -27,8 +27,6 @@ from hmopt.study_folder import StudyFolder
 
 _PREPARE_AGAIN = "Remove that folder: the next command prepares the cohort again."
 
-_SAME_SPACING = 0.01
-"""Share by which two spacings may differ and count as one."""
 _WELL_INSIDE, _HARDLY_INSIDE = 0.5, 0.25
 """Shares of the smaller image inside the other: headers are of one space, or hardly."""
 _OTHER_SIZE = 5
@@ -248,7 +246,7 @@ def _at_trained_spacing(
     if trained is None:
         moving = spacings[pair.moving]
         fixed = spacings[pair.fixed]
-        if not np.allclose(moving, fixed, rtol=_SAME_SPACING):
+        if not np.allclose(moving, fixed, rtol=SAME_SPACING):
             expected = f"the spacing of {pair.fixed.name}, {_times(fixed)} mm"
             raise DataError(
                 str(pair.moving),
@@ -261,7 +259,7 @@ def _at_trained_spacing(
     remarks = []
     for path, spacing in spacings.items():
         own = [spacing[axis] for axis in kept]
-        if not np.allclose(own, trained, rtol=_SAME_SPACING):
+        if not np.allclose(own, trained, rtol=SAME_SPACING):
             remarks.append(
                 f"{path.name}: its spacing, {_times(own)} mm, is not that of the images that the "
                 f"model was trained on; it is resampled to {_times(trained)} mm."

@@ -23,13 +23,13 @@ from hmopt.interop.displacement import (
     inverse_coordinates,
     moved_image,
     moving_coordinates,
-    resample,
     slice_coordinates,
     voxels_on_slice,
 )
 from hmopt.interop.itk import ItkPlace, find_itk_place
 from hmopt.interop.model import InvertibleModel, Model
 from hmopt.interop.preparation import FilePair, Preparation, PreparedPair, prepare_pair
+from hmopt.interop.resampling import intensities_at
 from hmopt.space import Setting, Space
 
 Placement = Literal["header", "centre", "affine"]
@@ -306,7 +306,8 @@ class Registrar:
     ) -> nibabel.Nifti1Image:
         """Return an image on the grid of a file."""
         background = background_of(image, self._preparation.preprocessing)
-        values = resample(image.data, _filled(transform), outside=background)
+        intensities = intensities_at(image.data, "linear", outside=background)
+        values = intensities(_filled(transform))
         reference: Any = open_header(onto)
         in_shape = values.reshape(reference.shape)
         return moved_image(in_shape, reference, onto_image.lattice.affine)

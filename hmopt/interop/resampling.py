@@ -26,12 +26,13 @@ def intensities_at(
     interpolation
         `linear`, `nearest`, or `bspline`: cubic B-splines, which may exceed the range of the image.
     outside
-        The value beyond half a voxel from the image's outer voxels, where it ends for ITK.
+        The value beyond half a voxel from the image's outer voxels, where it ends for ITK: its
+        background, as -1000 of CT. ITK calls it the default pixel value.
 
     Returns
     -------
     callable
-        From places (n, 3), in voxels of the image, to (n,), float32.
+        From places (..., 3), in voxels of the image and NaN outside, to (...), float32.
 
     Examples
     --------
@@ -49,7 +50,7 @@ def intensities_at(
 
     def intensities(places: Floats) -> NDArray[np.float32]:
         inside = _inside(places, voxels.shape)
-        values = np.full(len(places), outside, np.float32)
+        values = np.full(inside.shape, outside, np.float32)
         values[inside] = ndimage.map_coordinates(
             voxels, places[inside].T, order=order, mode=mode, prefilter=False
         )
@@ -89,9 +90,9 @@ def labels_at(
         inside = _inside(places, codes.shape)
         found = np.zeros(len(places), np.int64)
         if interpolation == "nearest":
-            found[inside] = ndimage.map_coordinates(
-                codes, places[inside].T, order=0, mode="nearest"
-            )
+            # looked up: scipy would compute in doubles, which do not hold every code
+            voxels = np.floor(places[inside] + 0.5).astype(np.int64)
+            found[inside] = codes[tuple(voxels.T)]
         else:
             found[inside] = _likeliest(codes, places[inside])
         return found

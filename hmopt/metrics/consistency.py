@@ -33,7 +33,7 @@ def inverse_consistency_mm(
     Returns
     -------
     Tensor
-        (n,); NaN where the reversed pair was not registered, and everywhere if the spacing is unknown.
+        (n,), at least 0; NaN where the reversed pair was not registered, and everywhere if the spacing is unknown.
 
     References
     ----------
@@ -54,7 +54,28 @@ def inverse_consistency_mm(
 
 
 def inverse_consistency_voxels(displacement: Tensor, backward: Tensor) -> Tensor:
-    """Compute the same in voxels of the prepared grid; it needs no spacing."""
+    """Compute the mean distance at which a voxel arrives that is mapped there and back, in voxels of the grid.
+
+    It needs no spacing. See `inverse_consistency_mm` for its definition and source.
+
+    Parameters
+    ----------
+    displacement
+        (n, d, *shape), in voxels.
+    backward
+        The same of the reversed pairs.
+
+    Returns
+    -------
+    Tensor
+        (n,), at least 0; NaN where the reversed pair was not registered.
+
+    Examples
+    --------
+    >>> there = torch.full((1, 2, 4, 4), 3.0)
+    >>> inverse_consistency_voxels(there, -there)
+    tensor([0.])
+    """
     return inverse_consistency_mm(displacement, backward, _ones(displacement))
 
 
@@ -80,7 +101,7 @@ def cycle_inconsistency_mm(
     Returns
     -------
     Tensor
-        (n,); NaN where there is no third subject, and everywhere if the spacing is unknown.
+        (n,), at least 0; NaN where there is no third subject, and everywhere if the spacing is unknown.
 
     References
     ----------
@@ -102,7 +123,28 @@ def cycle_inconsistency_mm(
 
 
 def cycle_inconsistency_voxels(displacement: Tensor, onward: Tensor) -> Tensor:
-    """Compute the same in voxels of the prepared grid; it needs no spacing."""
+    """Compute the mean distance at which a voxel arrives that is mapped around three images, in voxels of the grid.
+
+    It needs no spacing. See `cycle_inconsistency_mm` for its definition and source.
+
+    Parameters
+    ----------
+    displacement
+        (n, d, *shape), in voxels.
+    onward
+        (n, 2, d, *shape), as of `cycle_inconsistency_mm`.
+
+    Returns
+    -------
+    Tensor
+        (n,), at least 0; NaN where there is no third subject.
+
+    Examples
+    --------
+    >>> step = torch.full((1, 2, 4, 4), 3.0)
+    >>> cycle_inconsistency_voxels(step, torch.stack([step, -2 * step], 1))
+    tensor([0.])
+    """
     return cycle_inconsistency_mm(displacement, onward, _ones(displacement))
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from nibabel.affines import apply_affine
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 from torch import Tensor
+from torch.nn import functional
 
 from hmopt.data.landmarks import Landmarks, correspond
 
@@ -88,15 +88,9 @@ def find_landmark_errors(
     on_moving = apply_affine(np.linalg.inv(moving_grid), common.moving)
 
     d, *sides = displacement.shape
-    last = np.array(sides) - 1
-    places = on_fixed[:, :d]
-    inside = (places >= -HALF_A_VOXEL) & (places <= last + HALF_A_VOXEL)
-    counts = inside.all(axis=1)
-    off_plane = np.column_stack([on_fixed[:, d:], on_moving[:, d:]])
-    counts &= (np.abs(off_plane) <= HALF_A_VOXEL).all(axis=1)
-
+    counts = on_grid(on_fixed, sides) & on_plane(on_moving, d)
     unmoved = on_fixed[counts]
-    mapped = displaced(unmoved, displacement)
+    mapped = displaced(torch.from_numpy(unmoved), torch.as_tensor(displacement)).numpy()
     expected = common.moving[counts]
     return LandmarkErrors(
         before=expected - apply_affine(moving_grid, unmoved),
@@ -105,27 +99,81 @@ def find_landmark_errors(
     )
 
 
-def displaced(places: Floats, displacement: Floats) -> Floats:
+def on_plane(places: Floats, d: int) -> NDArray[np.bool_]:
+    """Tell which places lie on the plane of a 2-D grid, up to half a voxel off it; of volumes, all do: (k,).
+
+    Parameters
+    ----------
+    places
+        (k, 3), in voxels of the grid.
+    d
+        Axes of the grid.
+
+    Examples
+    --------
+    >>> on_plane(np.array([[1.0, 2.0, 0.4], [1.0, 2.0, 0.6]]), 2)
+    array([ True, False])
+    """
+    off_plane = np.abs(places[:, d:])
+    return np.asarray((off_plane <= HALF_A_VOXEL).all(axis=1))
+
+
+def on_grid(places: Floats, sides: Sequence[int]) -> NDArray[np.bool_]:
+    """Tell which places lie in the voxels of a grid, where a displacement is known: (k,).
+
+    Parameters
+    ----------
+    places
+        (k, 3), in voxels of the grid.
+    sides
+        Voxels along each of its axes.
+
+    Examples
+    --------
+    >>> on_grid(np.array([[-0.5, 2.0, 0.0], [3.6, 2.0, 0.0]]), (4, 4))
+    array([ True, False])
+    """
+    d = len(sides)
+    last = np.array(sides) - 1
+    within = places[:, :d]
+    inside = (within >= -HALF_A_VOXEL) & (within <= last + HALF_A_VOXEL)
+    return np.asarray(inside.all(axis=1) & on_plane(places, d))
+
+
+def displaced(places: Tensor, displacement: Tensor) -> Tensor:
     """Return where places of a grid are mapped to, by linear interpolation of the displacement.
+
+    It can be differentiated by the displacement.
 
     Parameters
     ----------
     places
         (k, 3), in voxels of the grid; of 2-D images the third coordinate stays.
     displacement
-        (d, *shape), in voxels.
+        (d, *shape), in voxels, of the same type. Within half a voxel of the grid it is that of the nearest voxel.
+
+    Returns
+    -------
+    Tensor
+        (k, 3).
 
     Examples
     --------
-    >>> displaced(np.array([[1.0, 2.0, 0.0]]), np.full((2, 4, 4), 0.5))
-    array([[1.5, 2.5, 0. ]])
+    >>> displaced(torch.tensor([[1.0, 2.0, 0.0]]), torch.full((2, 4, 4), 0.5))
+    tensor([[1.5000, 2.5000, 0.0000]])
     """
-    d = len(displacement)
-    coordinates = places[:, :d].T
-    mapped = places.copy()
-    for axis, component in enumerate(displacement):
-        mapped[:, axis] += map_coordinates(component, coordinates, order=1, mode="nearest")
-    return mapped
+    d, *sides = displacement.shape
+    last = torch.tensor(sides, dtype=places.dtype, device=places.device) - 1
+    # from voxels to [-1, 1], the last axis first, as `grid_sample` has it: (1, k, 1, …, d)
+    scaled = 2 * places[:, :d] / last.clamp(min=1) - 1
+    each_place = [1] * (d - 1)
+    grid = scaled.flip(1).reshape(1, len(places), *each_place, d)
+    # (1, d, k, 1, …)
+    sampled = functional.grid_sample(
+        displacement.unsqueeze(0), grid, mode="bilinear", padding_mode="border", align_corners=True
+    )
+    shift = sampled.reshape(d, len(places)).T
+    return torch.cat([places[:, :d] + shift, places[:, d:]], 1)
 
 
 def tre_mm(

@@ -17,6 +17,7 @@ from hmopt.metrics.landmarks import (
     LandmarkErrors,
     displaced,
     find_landmark_errors,
+    on_grid,
 )
 from hmopt.metrics.originals import Originals
 from hmopt.metrics.overlap import nearest_labels, sampled_positions
@@ -211,17 +212,27 @@ class Registration:
         Returns
         -------
         NDArray
-            (k, 3), in mm in the world of the moving image's file.
+            (k, 3), in mm in the world of the moving image's file. NaN of points outside the fixed
+            image's grid or off its slice, where no displacement is known.
 
         Raises
         ------
         HmoptError
             If the images are of no cohort.
         """
+        mapped = self.mapped_points_mm(place, points_mm).detach()
+        return np.asarray(mapped.numpy())
+
+    def mapped_points_mm(self, place: int, points_mm: NDArray[np.float64]) -> Tensor:
+        """Compute the same with a gradient by the displacement: (k, 3), float64 on the processor."""
+        displacement = self._double_displacement(place)
         from_world = np.linalg.inv(self.fixed_to_world[place])
         voxels = apply_affine(from_world, points_mm)
-        mapped = displaced(voxels, self._displacement_array(place))
-        return np.asarray(apply_affine(self.moving_to_world[place], mapped))
+        is_known = torch.from_numpy(on_grid(voxels, displacement.shape[1:]))
+        ends = displaced(torch.from_numpy(voxels), displacement)
+        to_world = torch.from_numpy(self.moving_to_world[place])
+        mapped = ends @ to_world[:3, :3].T + to_world[:3, 3]
+        return mapped.masked_fill(~is_known.unsqueeze(1), torch.nan)
 
     @cached_property
     def landmark_errors(self) -> tuple[LandmarkErrors, ...]:
@@ -247,15 +258,14 @@ class Registration:
                 fixed,
                 originals.grid(pair.moving),
                 originals.grid(pair.fixed),
-                self._displacement_array(place),
+                self._double_displacement(place).detach().numpy(),
             )
             found.append(errors)
         return tuple(found)
 
-    def _displacement_array(self, place: int) -> NDArray[np.float64]:
-        """Return the displacement of one of the n pairs: (d, *shape)."""
-        displacement = self.displacement[place].double()
-        return np.asarray(displacement.cpu().numpy())
+    def _double_displacement(self, place: int) -> Tensor:
+        """Return the displacement of one of the n pairs on the processor: (d, *shape), float64."""
+        return self.displacement[place].cpu().double()
 
     @cached_property
     def positions(self) -> Tensor:

@@ -131,12 +131,13 @@ def gradient_similarity(moved: Tensor, fixed: Tensor) -> Tensor:
 
     With gradients a and b at a voxel, and the mean length ε of an image's gradients, it is the mean over voxels of
     (a · b)² / ((|a|² + ε²) (|b|² + ε²)), divided by that of the fixed image with itself. It takes images of any two
-    modalities that show the same edges.
+    modalities that show the same edges. Gradients are differences from voxel to voxel, whatever the spacing is: where
+    voxels are longer along one axis, edges across it weigh more than they would in mm.
 
     Parameters
     ----------
     moved, fixed
-        (n, 1, *shape).
+        (n, 1, *shape). Along an axis of one voxel nothing changes.
 
     Returns
     -------
@@ -176,9 +177,14 @@ def _entropy(shares: Tensor) -> Tensor:
 
 
 def _edges(images: Tensor) -> Tensor:
-    """Return gradients divided by √(|gradient|² + ε²): (n, d, *shape)."""
+    """Return gradients divided by √(|gradient|² + ε²): (n, d, *shape), in 1 / voxel."""
     axes = tuple(range(2, images.dim()))
-    gradient = torch.stack(torch.gradient(images[:, 0], dim=tuple(axis - 1 for axis in axes)), 1)
+    slopes = []
+    for axis in axes:
+        is_flat = images.shape[axis] == 1
+        slope = torch.zeros_like(images) if is_flat else torch.gradient(images, dim=axis)[0]
+        slopes.append(slope)
+    gradient = torch.cat(slopes, 1)
     squared = gradient.square().sum(1, keepdim=True)
     mean_length = squared.sqrt().mean(axes, keepdim=True)
     return gradient / (squared + mean_length.square()).clamp(min=1e-12).sqrt()

@@ -2,38 +2,36 @@
 
 A score is a function of a registered batch. That of a metric is the metric of the catalogue itself,
 where torch can differentiate it: partial-volume Dice, image similarity, the spread of the log
-Jacobian, or one of your own. Folding, surface distances and nearest-neighbour labels change in steps
-and have no gradient.
+Jacobian, the inverse consistency error, or one of your own. Folding, surface distances and
+nearest-neighbour labels change in steps and have no gradient.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import torch
+from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call
-from torch.nn import functional
 
 from hmopt.catalogue import METRICS, SIMILARITIES, Metric, Similarity
+from hmopt.catalogue.metrics import BACKWARD, LOSS, ONWARD
 from hmopt.declaration import LossOptions
 from hmopt.errors import DeclarationError
 from hmopt.losses.similarity import find_similarity
+from hmopt.metrics.landmarks import on_plane
 from hmopt.metrics.measure import Registration
 from hmopt.metrics.originals import Originals
 from hmopt.networks import RegistrationNetwork
-from hmopt.spatial import warp
 
-INVERSE_CONSISTENCY = "inverse_consistency"
 LANDMARKS = "landmarks"
-FURTHER: Mapping[str, str] = {
-    INVERSE_CONSISTENCY: "distance from the start after there and back (voxels)",
-    LANDMARKS: "distance of landmarks (mm)",
-}
-"""Titles of the objectives that are neither a metric nor a similarity."""
+"""Name of the objective that is neither a metric nor a similarity."""
+SHORT_NAMES: Mapping[str, str] = {"inverse_consistency": "inverse_consistency_voxels"}
+"""Metrics that have a shorter name as objectives."""
 
 Points = Mapping[str, NDArray[np.float64]]
 """By image: its landmarks, (k, 3), in mm in the world of its file, in one order for all images."""
@@ -63,14 +61,15 @@ class DifferentiableBatch:
         return self._displacement(self.images.moving, self.images.fixed)
 
     @cached_property
-    def backward_displacement(self) -> Tensor:
-        """Of the same images with their parts exchanged: (n, d, *shape), in voxels."""
-        return self._displacement(self.images.fixed, self.images.moving)
-
-    @cached_property
     def registration(self) -> Registration:
         """The pairs with their displacements, as metrics take them."""
         return Registration(originals=self.images, displacement=self.displacement)
+
+    @cached_property
+    def registration_both_ways(self) -> Registration:
+        """The same with the displacements of the reversed pairs, for metrics that ask for them."""
+        reversed_displacement = self._displacement(self.images.fixed, self.images.moving)
+        return replace(self.registration, reversed_displacement=reversed_displacement)
 
     def _displacement(self, moving: Tensor, fixed: Tensor) -> Tensor:
         weights = dict(self.weights)
@@ -89,7 +88,7 @@ class SettingObjective:
     Parameters
     ----------
     name
-        Name of a metric or a similarity loss, `inverse_consistency` or `landmarks`.
+        Name of a metric or a similarity loss, or `landmarks`.
     title
         What a page calls it.
     direction
@@ -115,8 +114,8 @@ def make_objective(
     Parameters
     ----------
     name
-        A metric that can be differentiated, a similarity loss, `inverse_consistency` or
-        `landmarks`.
+        A metric that can be differentiated (`inverse_consistency` is short for
+        `inverse_consistency_voxels`), a similarity loss, or `landmarks`.
     label
         Place of a label from 0 on, for a metric of labels; None: the mean over the labels that a
         pair has.
@@ -128,15 +127,17 @@ def make_objective(
     Raises
     ------
     DeclarationError
-        If there is no such objective, or `landmarks` has none.
+        If there is no such objective, it cannot be one, or `landmarks` has none.
 
     Examples
     --------
-    >>> make_objective("dice").direction, make_objective("inverse_consistency").direction
+    >>> make_objective("dice").direction, make_objective("mse").direction
     ('maximize', 'minimize')
     """
+    name = SHORT_NAMES.get(name, name)
     if name in METRICS:
         record = METRICS[name]
+        _check_metric(record)
         return SettingObjective(
             name=name,
             title=record.title,
@@ -151,24 +152,46 @@ def make_objective(
             direction="minimize",
             score=_SimilarityScore(similarity, loss or LossOptions()),
         )
-    if name == INVERSE_CONSISTENCY:
-        title = FURTHER[name]
-        return SettingObjective(
-            name=name, title=title, direction="minimize", score=inverse_inconsistency
-        )
     if name == LANDMARKS:
         if not points:
             raise DeclarationError(
                 "landmarks", expected="points of the images", got="none", advice="Give them."
             )
-        title = FURTHER[name]
         return SettingObjective(
-            name=name, title=title, direction="minimize", score=_LandmarkScore(points)
+            name=name,
+            title="distance of landmarks (mm)",
+            direction="minimize",
+            score=_LandmarkScore(points),
         )
-    known = ", ".join([*METRICS, *SIMILARITIES, *FURTHER])
+    known = ", ".join([*METRICS, *SIMILARITIES, *SHORT_NAMES, LANDMARKS])
     raise DeclarationError(
         "objective", expected=f"one of {known}", got=repr(name), advice="Correct the name."
     )
+
+
+def _check_metric(metric: Metric) -> None:
+    """Refuse a metric of which it is known before any registration that it cannot be an objective.
+
+    Raises
+    ------
+    DeclarationError
+        If it needs a third subject, is of the landmarks of the cohort, or is not of the displacement.
+    """
+    advice = "Choose another one; the sweep of `hmopt search` needs no gradient."
+    if ONWARD in metric.parameters:
+        got = f"{metric.name}, which needs registrations to a third subject"
+        advice = "Choose another one, as inverse_consistency; `hmopt search` measures this one."
+    elif metric.is_of_landmarks:
+        got = f"{metric.name}, which has none"
+        advice = "Choose landmarks, and give the points by --points."
+    elif metric.is_by_product or metric.name == LOSS:
+        got = f"{metric.name}, which has none"
+    else:
+        return
+    raise DeclarationError("objective", expected=WITH_A_GRADIENT, got=got, advice=advice)
+
+
+WITH_A_GRADIENT = "a metric with a gradient, as dice, similarity or log_jacobian_sd"
 
 
 @dataclass(frozen=True)
@@ -177,11 +200,14 @@ class _MetricScore:
     label: int | None
 
     def __call__(self, batch: DifferentiableBatch) -> Tensor:
-        values: Tensor = self.metric.compute(batch.registration)
-        if not values.requires_grad:
+        goes_back = BACKWARD in self.metric.parameters
+        registration = batch.registration_both_ways if goes_back else batch.registration
+        values: Tensor = self.metric.compute(registration)
+        is_known = bool(torch.isfinite(values).any())
+        if is_known and not values.requires_grad:
             raise DeclarationError(
                 "objective",
-                expected="a metric with a gradient, as dice, similarity or log_jacobian_sd",
+                expected=WITH_A_GRADIENT,
                 got=f"{self.metric.name}, which changes in steps",
                 advice="Choose another one; the sweep of `hmopt search` needs no gradient.",
             )
@@ -210,37 +236,8 @@ class _SimilarityScore:
         return torch.stack(losses)
 
 
-def inverse_inconsistency(batch: DifferentiableBatch) -> Tensor:
-    """Compute how far voxels end from where they began, after one displacement and that of the way back.
-
-    With φ the registration of a pair and ψ that of the pair with its images exchanged, the mean over
-    voxels x of ‖ψ(φ(x)) - x‖. It is 0 where the one is the inverse of the other.
-
-    Parameters
-    ----------
-    batch
-        n pairs.
-
-    Returns
-    -------
-    Tensor
-        (n,), in voxels.
-
-    References
-    ----------
-    Christensen and Johnson, IEEE TMI 20, 2001.
-    """
-    there = batch.displacement
-    # ψ(φ(x)) = φ(x) + backward(φ(x))
-    back = warp(batch.backward_displacement, there)
-    squared = (there + back).square().sum(1)
-    # the square root has no gradient at 0
-    distance = (squared + _SMALLEST).sqrt()
-    return distance.flatten(1).mean(1)
-
-
 _SMALLEST = 1e-12
-"""Added to squared distances, in squared units of them."""
+"""Added to squared distances, in mm²: the square root has no gradient at 0."""
 
 
 @dataclass(frozen=True)
@@ -249,57 +246,24 @@ class _LandmarkScore:
 
     def __call__(self, batch: DifferentiableBatch) -> Tensor:
         registration = batch.registration
+        nothing = registration.displacement.new_full((), torch.nan)
         scores = []
         for place in range(len(batch.images.moving)):
             of_fixed = self.points.get(registration.fixed_names[place])
             of_moving = self.points.get(registration.moving_names[place])
             if of_fixed is None or of_moving is None:
-                scores.append(registration.displacement.new_full((), torch.nan))
+                scores.append(nothing)
                 continue
-            mapped = map_points(registration, place, of_fixed)
-            there = torch.as_tensor(of_moving, dtype=mapped.dtype, device=mapped.device)
-            squared = (mapped - there).square().sum(1)
-            scores.append((squared + _SMALLEST).sqrt().mean())
+            mapped = registration.mapped_points_mm(place, of_fixed)
+            on_moving = apply_affine(np.linalg.inv(registration.moving_to_world[place]), of_moving)
+            has_place = torch.from_numpy(on_plane(on_moving, registration.displacement.shape[1]))
+            # as the metrics of landmarks: those where no displacement is known are left out
+            counts = torch.isfinite(mapped).all(1) & has_place
+            if not counts.any():
+                scores.append(nothing)
+                continue
+            apart = mapped[counts] - torch.from_numpy(of_moving)[counts]
+            squared = apart.square().sum(1)
+            distance = (squared + _SMALLEST).sqrt().mean()
+            scores.append(distance.to(nothing))
         return torch.stack(scores)
-
-
-def map_points(registration: Registration, place: int, points_mm: NDArray[np.float64]) -> Tensor:
-    """Map points of a fixed image to the moving image, as `Registration.map_points_mm`, with a gradient.
-
-    Parameters
-    ----------
-    registration
-        n pairs.
-    place
-        Which of them.
-    points_mm
-        (k, 3), in the world of the fixed image's file.
-
-    Returns
-    -------
-    Tensor
-        (k, 3), in mm in the world of the moving image's file.
-    """
-    displacement = registration.displacement[place]
-    d, *shape = displacement.shape
-    count = len(points_mm)
-    homogeneous = np.vstack([points_mm.T, np.ones(count)])
-    voxels = np.linalg.inv(registration.fixed_to_world[place]) @ homogeneous
-    start = torch.as_tensor(voxels, dtype=displacement.dtype, device=displacement.device)
-
-    # from voxels to [-1, 1], the last axis first, as `grid_sample` has it
-    last = torch.tensor(shape, dtype=displacement.dtype, device=displacement.device) - 1
-    scaled = 2 * start[:d] / last.clamp(min=1).unsqueeze(1) - 1
-    grid = scaled.flip(0).T.reshape(1, count, *[1] * (d - 1), d)
-    sampled = functional.grid_sample(
-        displacement.unsqueeze(0), grid, mode="bilinear", padding_mode="border", align_corners=True
-    )
-    shift = sampled.reshape(d, count)
-    still = start[d:]
-    ends = torch.cat([start[:d] + shift, still])
-
-    to_world = torch.as_tensor(
-        registration.moving_to_world[place], dtype=ends.dtype, device=ends.device
-    )
-    mapped: Tensor = (to_world @ ends)[:3].T
-    return mapped

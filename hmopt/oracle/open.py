@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hmopt.data.grid import SAME_SPACING
 from hmopt.data.pairs import draw_pairs
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
@@ -39,9 +40,6 @@ from hmopt.study_folder import StudyFolder
 from hmopt.training.identity import check_key, check_steps, training_key
 
 Device = torch.device | str
-
-_SAME_SPACING = 0.01
-"""Share by which the spacing of a cohort may differ from the one that a model was trained at."""
 
 
 def open_oracle(
@@ -556,7 +554,7 @@ def _check_spacing(
     path: Path, trained: Sequence[float] | None, own: Sequence[float] | None
 ) -> None:
     """Refuse another spacing; one that is not known agrees with any."""
-    if trained is None or own is None or np.allclose(trained, own, rtol=_SAME_SPACING):
+    if trained is None or own is None or np.allclose(trained, own, rtol=SAME_SPACING):
         return
     expected = f"{sides_text(trained)} mm"
     raise _another_grid(path, "spacing_mm", expected, f"{sides_text(own)} mm")

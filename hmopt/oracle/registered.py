@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hmopt.catalogue import find_metric
 from hmopt.catalogue.metrics import BACKWARD, LOSS, ONWARD
+from hmopt.data.manifest import known_values
 from hmopt.data.prepared import PreparedCohort, prefetch
 from hmopt.errors import DataError
 from hmopt.files import content_hash
@@ -234,6 +235,9 @@ class RegisteringOracle(ABC):
             return None
         columns = ["subject", "split", "slice", *self.cohort.same]
         rows = self.cohort.images[columns].sort_index().astype(str)
+        if self.cohort.same:
+            known = known_values(self.cohort.images[list(self.cohort.same)]).sort_index()
+            rows[list(self.cohort.same)] = known.fillna("nan")
         return content_hash(columns, list(rows.index.astype(str)), rows.to_numpy().tolist())
 
     def further_displacements(
@@ -551,7 +555,8 @@ def third_image(cohort: PreparedCohort, pair: Pair) -> str | None:
     """Return the image of a third subject that closes a cycle with a pair; None where there is none.
 
     It is one of the same set of subjects and of the same slice as the fixed image, and agrees with it in the columns of
-    `pairs.same`. Which one of these is decided by a hash of names, so that neither their order nor other pairs matter.
+    `pairs.same`, as the images of a pair do: an unknown value equals no other. Which one of these is decided by a hash
+    of names, so that neither their order nor other pairs matter.
 
     Parameters
     ----------
@@ -563,8 +568,13 @@ def third_image(cohort: PreparedCohort, pair: Pair) -> str | None:
     images = cohort.images
     fixed = images.loc[pair.fixed]
     others = ~images["subject"].isin([pair.moving_subject, pair.fixed_subject])
-    for column in ("split", "slice", *cohort.same):
+    for column in ("split", "slice"):
         others &= images[column] == fixed[column]
+    if cohort.same:
+        known = known_values(images[list(cohort.same)])
+        for column in cohort.same:
+            # a comparison with None is never true
+            others &= known[column] == known.at[pair.fixed, column]
     names = [str(name) for name in images.index[others]]
     if not names:
         return None

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from hmopt.analysis.optimum import CurveAnalysis, Optimum
 from hmopt.analysis.scope_result import ScopeResult
+from hmopt.catalogue.metrics import FOLDING
 from hmopt.report.figure import GRID, MUTED, OTHER, OWN, THIRD, new_figure, value_axis
 from hmopt.report.words import metric_name, symbol
-from hmopt.search.curve import FOLDING
 from hmopt.space import Hyperparameter, Setting
 
 POINTS = 400

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from hmopt.analysis.baselines import COHORT, BaselineComparison, compare_baselines
+from hmopt.analysis.baselines import BaselineComparison, compare_baselines
 from hmopt.analysis.composed import FieldGain, judge_fields
 from hmopt.analysis.cross_validation import CrossValidated, by_kinds, choose_with_seeds
 from hmopt.analysis.drift import Drift, find_drifts, warn_of_drift
@@ -33,7 +33,7 @@ from hmopt.errors import DataError, LedgerError
 from hmopt.ledger import Measurements, Searched
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint
-from hmopt.search.scopes import Scope, list_scopes
+from hmopt.search.scopes import WHOLE_COHORT, Scope, list_scopes
 from hmopt.study_folder import StudyFolder
 
 OTHER_SEEDS = 9
@@ -296,7 +296,7 @@ def read_material(folder: Path | str | StudyFolder, track: Track = silent) -> Ma
     if searched.identity_unregistered is not None:
         before = files.measurements("unregistered")
     declared = list_scopes(search, measurements.pairs, measurements.labels)
-    scopes = list(dict.fromkeys([COHORT, *declared]))
+    scopes = list(dict.fromkeys([WHOLE_COHORT, *declared]))
     findings = tuple(analyse_scopes(measurements, half, scopes, search, track, before))
     if not findings:
         raise DataError(
@@ -393,6 +393,6 @@ def _read_compared(files: StudyFolder, measurements: Measurements) -> BaselineCo
         return None
     searched = files.searched
     labels = [Scope(criteria=(("label", label),)) for label in searched.labels]
-    scopes = [COHORT, *labels]
+    scopes = [WHOLE_COHORT, *labels]
     read = files.baseline_measurements
     return compare_baselines(comparison, read, measurements, scopes, searched.search)

@@ -23,6 +23,7 @@ from hmopt.catalogue import (
     known_hyperparameter,
     references,
 )
+from hmopt.catalogue.metrics import FOLDING
 from hmopt.catalogue.references import cited
 from hmopt.data.structures import WHOLE_IMAGE
 from hmopt.declaration import Study
@@ -445,7 +446,7 @@ def _search(material: Material, citations: _Citations) -> list[str]:
     families = [kind_name(kinds) for kinds in by_kinds(material.findings) if kinds]
     if families:
         sentences.append(f"It was chosen for the whole cohort and for each {listed(families)}.")
-    if "folding" in material.measurements.values:
+    if FOLDING in material.measurements.values:
         further = [limit_text(name, value) for name, value in search.limits.items()]
         limits = listed([f"at most {percent(search.folding_limit)} of the voxels folded", *further])
         sentences.append(f"Under the limits, it is the best of those with {limits} on average.")

@@ -7,7 +7,6 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from hmopt.analysis.baselines import COHORT
 from hmopt.analysis.gain import Gain
 from hmopt.analysis.resampling import Estimate, Interval
 from hmopt.analysis.scope_result import ScopeResult
@@ -19,7 +18,7 @@ from hmopt.model_file import model_identity
 from hmopt.progress import Track, silent
 from hmopt.report.material import Material, read_material
 from hmopt.schemas import Record
-from hmopt.search.scopes import Scope
+from hmopt.search.scopes import WHOLE_COHORT, Scope
 from hmopt.space import Setting
 from hmopt.study_folder import StudyFolder
 
@@ -151,7 +150,7 @@ def _tested(material: Material) -> dict[str, Gain]:
     """Return the tested gains over the default, by scope."""
     found = dict(material.default_gains)
     for gain in material.granularities:
-        if gain.name == COHORT.name and gain.over == "default":
+        if gain.name == WHOLE_COHORT.name and gain.over == "default":
             found[gain.name] = gain
     return found
 

@@ -14,6 +14,7 @@ from hmopt.analysis.resampling import FEWEST_SUBJECTS, Estimate
 from hmopt.analysis.scope_result import Reported, ScopeResult
 from hmopt.analysis.warnings import OptimumWarning
 from hmopt.catalogue import REGULARIZERS, SIMILARITIES, find_metric
+from hmopt.catalogue.metrics import FOLDING
 from hmopt.data.structures import WHOLE_IMAGE
 from hmopt.declaration.study import Study
 from hmopt.files import slug
@@ -143,7 +144,7 @@ class Row:
         optimum = self.optimum
         entries = []
         for name, value in optimum.limited.items():
-            if name == "folding":
+            if name == FOLDING:
                 continue
             text = f"{words.number(value)} at the best setting"
             if name in optimum.limited_constrained:
@@ -157,7 +158,7 @@ class Row:
         return [
             (words.metric_name(name, full=True), _reported_text(reported))
             for name, reported in self.finding.reported.items()
-            if name != "folding"
+            if name != FOLDING
         ]
 
 

@@ -11,6 +11,7 @@ from hmopt.analysis.gain import Gain
 from hmopt.analysis.optimum import Optimum
 from hmopt.analysis.resampling import Estimate
 from hmopt.analysis.scope_result import ScopeResult
+from hmopt.catalogue.metrics import FOLDING
 from hmopt.report.headline import advise
 from hmopt.report.material import Material, held_out_score
 from hmopt.report.part import Section
@@ -87,13 +88,13 @@ def _scope_numbers(material: Material, finding: ScopeResult) -> Numbers:
     numbers[f"{metric}_unregularized"] = finding.score_unregularized
     numbers |= _held_out_numbers(finding, metric)
     for name, reported in finding.reported.items():
-        if name != "folding":
+        if name != FOLDING:
             numbers[f"{name}_at_optimum"] = reported.at_optimum
     numbers["use"] = advise(material, finding).text
-    numbers["folding"] = optimum.folding
+    numbers[FOLDING] = optimum.folding
     numbers[f"{metric}_constrained"] = optimum.score_constrained
     for name, value in optimum.limited.items():
-        if name not in (metric, "folding"):
+        if name not in (metric, FOLDING):
             numbers[f"{name}_at_optimum"] = value
         if name != metric:
             numbers[f"{name}_constrained"] = optimum.limited_constrained.get(name)

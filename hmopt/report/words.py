@@ -6,14 +6,14 @@ from datetime import timedelta
 
 import humanize
 
-from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget, Replicates
+from hmopt.analysis.baselines import BaselineComparison, Budget, Replicates
 from hmopt.analysis.cross_validation import SEPARATOR
 from hmopt.analysis.gain import Gain
 from hmopt.analysis.optimum import Optimum
 from hmopt.analysis.resampling import Estimate, Interval
 from hmopt.catalogue import METRICS, known_hyperparameter
 from hmopt.declaration.search import SearchOptions
-from hmopt.search.scopes import Scope
+from hmopt.search.scopes import WHOLE_COHORT, Scope
 from hmopt.space import Setting, Space, Value, choice_text
 
 KINDS = {"cohort": "whole cohort", "label": "structure", "task": "task", "subject": "subject"}
@@ -481,7 +481,7 @@ def family_name(family: Replicates, count: int = 2) -> str:
 
 def counted(family: Replicates) -> str:
     """Return how many trainings of one kind were measured at every setting of the grid."""
-    count = family.along[COHORT].models
+    count = family.along[WHOLE_COHORT].models
     return f"{count} {family_name(family, count)}"
 
 
@@ -504,7 +504,7 @@ def budget_text(compared: BaselineComparison, budget: Budget) -> str:
     A comparison says nothing without these, so that they stand in its sentence.
     """
     separate = compared.separate
-    starts = plural(separate.along[COHORT].models, "start")
+    starts = plural(separate.along[WHOLE_COHORT].models, "start")
     cost = ""
     if math.isfinite(budget.cost_ratio):
         cost = f", each with {number(budget.cost_ratio, 1)} times the training time of one separate network,"

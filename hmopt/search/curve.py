@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmopt.catalogue import Metric, find_metric
+from hmopt.catalogue.metrics import FOLDING
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Groups, Scope
 from hmopt.space import Index, Space
-
-FOLDING = "folding"
 
 Floats = NDArray[np.float64]
 

@@ -16,6 +16,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from hmopt.catalogue import Metric, find_metric
+from hmopt.catalogue.metrics import FOLDING
 from hmopt.declaration import SearchOptions
 from hmopt.errors import DeclarationError, FailedPairsError, SearchError
 from hmopt.ledger.leases import Leases, Work
@@ -38,7 +39,6 @@ from hmopt.search.studies import (
 )
 from hmopt.space import INACTIVE, Hyperparameter, Index, Space, Value, assigned_text
 
-FOLDING = "folding"
 SAMPLER = "sampler"
 """User attribute of a trial: the sampler that asked for it. Exported trials have none."""
 KNOWN = "known"

@@ -43,7 +43,7 @@ from hmopt.search.lattice import (
     settings_of_one_regularization,
     unit_places,
 )
-from hmopt.search.scopes import Scope, list_scopes
+from hmopt.search.scopes import WHOLE_COHORT, list_scopes
 from hmopt.space import Index, Space
 
 _LEAST_CHOSEN = 3
@@ -159,7 +159,7 @@ def _scope_scores(
 ) -> tuple[tuple[Index, ...], NDArray[np.float64]]:
     """Return the settings of the cohort's curve, and the scores f_c of scopes at all these: (settings, scopes)."""
     scopes = list_scopes(options, measurements.pairs, measurements.labels)
-    cohort = Scope(criteria=())
+    cohort = WHOLE_COHORT
     curves = list(find_curves(measurements, [cohort, *scopes], options.metric))
     if not curves or curves[0].scope != cohort:
         return (), np.empty((0, 0))

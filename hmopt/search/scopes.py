@@ -18,6 +18,7 @@ from hmopt.ledger.measurements import PAIR_COLUMNS
 SIDES = ("moving_subject", "fixed_subject")
 EVERY = "*"
 COHORT = "cohort"
+"""Kind and name of the scope of all pairs."""
 TYPED_ARROW = "->"
 """What may be typed in place of the arrow in the name of a pair of groups, as `A->B`."""
 
@@ -51,7 +52,7 @@ class Scope:
     def name(self) -> str:
         """What tells a person what is selected."""
         if not self.criteria:
-            return "cohort"
+            return COHORT
         parts = [f"{kind}={value}" for kind, value in self.criteria]
         return ", ".join(parts)
 
@@ -66,6 +67,10 @@ class Scope:
         positions = Groups(pairs).positions(self)
         mask[positions] = True
         return mask
+
+
+WHOLE_COHORT = Scope(criteria=())
+"""The scope of all pairs, with the mean over labels."""
 
 
 class Groups:
@@ -152,7 +157,7 @@ def list_scopes(options: SearchOptions, pairs: pd.DataFrame, labels: Sequence[st
     """
     products = []
     for kinds in options.scopes:
-        narrowing = [kind for kind in kinds if kind != "cohort"]
+        narrowing = [kind for kind in kinds if kind != COHORT]
         products.append({kind: _values(kind, pairs, labels) for kind in narrowing})
     return _large_enough(products, Groups(pairs), options.min_paired_subjects)
 
@@ -252,7 +257,7 @@ def _values(kind: str, pairs: pd.DataFrame, labels: Sequence[str]) -> list[str]:
         return sorted({*moving, *fixed})
     columns = [column for column in pairs.columns if column not in PAIR_COLUMNS]
     if kind != "task" and kind not in columns:
-        known = ["cohort", "task", "label", "subject", *columns]
+        known = [COHORT, "task", "label", "subject", *columns]
         raise SearchError(
             "scopes", expected="a kind of scope", got=repr(kind), advice=_near(kind, known)
         )

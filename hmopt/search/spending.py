@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 MEASURED_PAIRS = "measured_pairs"
 """User attribute of a trial: how many pairs it was measured on."""
 
-FEWEST = 5
+FEWEST_PAIRS = 5
 """Pairs that a trial is measured on at least: of fewer no test can tell that it is worse."""
 
 REDUCTION = 3
@@ -173,7 +173,7 @@ class SpendByTest(Spending):
         self, objective: "Objective", order: Sequence[str], options: SearchOptions
     ) -> None:
         super().__init__(objective, order, options)
-        arguments = {"n_startup_steps": FEWEST, **options.spending_options}
+        arguments = {"n_startup_steps": FEWEST_PAIRS, **options.spending_options}
         self._fewest = int(arguments["n_startup_steps"])
         self.pruner = _made(WilcoxonOfAll, arguments)
 
@@ -205,7 +205,7 @@ class SpendByHalving(Spending):
         super().__init__(objective, order, options)
         everything = len(self.pairs)
         arguments = {
-            "min_resource": max(FEWEST, math.ceil(everything / REDUCTION**RUNGS)),
+            "min_resource": max(FEWEST_PAIRS, math.ceil(everything / REDUCTION**RUNGS)),
             "reduction_factor": REDUCTION,
             **options.spending_options,
         }

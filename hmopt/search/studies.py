@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from hmopt.catalogue import find_metric
+from hmopt.catalogue.metrics import FOLDING
 from hmopt.declaration import SearchOptions
 from hmopt.errors import HmoptError, SearchError
 from hmopt.files import content_hash, one_line
@@ -21,7 +22,7 @@ from hmopt.ledger.measurements import Measurements, check_measured
 from hmopt.ledger.table import Part
 from hmopt.progress import Track, silent
 from hmopt.search.bulk import TrialWriter
-from hmopt.search.curve import FOLDING, Curve, Curves, excess
+from hmopt.search.curve import Curve, Curves, excess
 from hmopt.search.lattice import distributions, lattice_index
 from hmopt.search.scopes import COHORT, Criteria, Scope, find_scope, list_scopes, parse_scope
 from hmopt.search.storage import only_writer, patiently, quiet

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmopt.catalogue import Metric, find_metric
-from hmopt.declaration.search import FOLDING, metric_of_axis
+from hmopt.catalogue.metrics import FOLDING
+from hmopt.declaration.search import metric_of_axis
 from hmopt.errors import SearchError
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Groups, Scope

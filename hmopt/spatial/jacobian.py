@@ -3,6 +3,11 @@
 import torch
 from torch import Tensor
 
+from hmopt.errors import HmoptError
+
+SHORTEST_SIDE = 3
+"""Voxels along an axis of which one has neighbours on both sides."""
+
 
 def jacobian_determinant(displacement: Tensor) -> Tensor:
     """Compute the determinant of the Jacobian of x + displacement(x), by central differences.
@@ -13,12 +18,17 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
     Parameters
     ----------
     displacement
-        (batch, d, *shape) with d = 2 or 3, in voxels.
+        (batch, d, *shape) with d = 2 or 3, in voxels; each side at least 3.
 
     Returns
     -------
     Tensor
         (batch, *(shape - 2)): the voxels that have neighbours on both sides. Values <= 0 are folds.
+
+    Raises
+    ------
+    HmoptError
+        If a side is shorter.
 
     Examples
     --------
@@ -26,6 +36,14 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
     >>> jacobian_determinant(0.5 * identity_grid((4, 4))).unique()
     tensor([2.2500])
     """
+    shape = tuple(displacement.shape[2:])
+    if min(shape) < SHORTEST_SIDE:
+        raise HmoptError(
+            "displacement",
+            expected=f"at least {SHORTEST_SIDE} voxels along each axis",
+            got=f"shape {shape}",
+            advice="Use a larger grid: inner voxels have neighbours on both sides.",
+        )
     d = displacement.shape[1]
     each_voxel = [1] * d
     identity = torch.eye(d).to(displacement)

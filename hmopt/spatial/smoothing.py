@@ -9,7 +9,7 @@ from torch import Tensor
 from hmopt.spatial.axes import along_axes
 
 
-def smooth(field: Tensor, stiffness: float) -> Tensor:
+def sobolev_smooth(field: Tensor, stiffness: float) -> Tensor:
     """Compute (1 - stiffness · Δ)⁻¹ of a field, with slopes of 0 at the border of the grid.
 
     Δ is the sum of second differences, whose eigenvectors are products of cosines. A wave of
@@ -40,7 +40,7 @@ def smooth(field: Tensor, stiffness: float) -> Tensor:
     Examples
     --------
     >>> wave = torch.tensor([0.5, -0.5]).reshape(1, 1, 2, 1)
-    >>> smooth(wave, stiffness=2.0).flatten().round(decimals=4)
+    >>> sobolev_smooth(wave, stiffness=2.0).flatten().round(decimals=4)
     tensor([ 0.1000, -0.1000])
     """
     shape = tuple(field.shape[2:])

@@ -27,7 +27,7 @@ from hmopt.errors import CheckpointError
 from hmopt.files import checked, content_hash
 from hmopt.losses import RegisteredBatch, loss_terms, weighted_loss
 from hmopt.space import Setting, numbers_of
-from hmopt.spatial.smoothing import smooth
+from hmopt.spatial.smoothing import sobolev_smooth
 from hmopt.training.loss import anisotropic_spacing
 
 VERSION = 1
@@ -524,7 +524,7 @@ class _Descent:
 
 def _smoothed(field: Tensor) -> Tensor:
     """Smooth a field (d, *shape)."""
-    return smooth(field.unsqueeze(0), STIFFNESS).squeeze(0)
+    return sobolev_smooth(field.unsqueeze(0), STIFFNESS).squeeze(0)
 
 
 def _dot(one: Tensor, other: Tensor) -> float:

@@ -93,7 +93,9 @@ def train(
     CheckpointError
         If the folder holds a model, or a state of training, of another declaration or cohort.
     DataError
-        If there is no pair to train on, or the loss is no longer a finite number.
+        If there is no pair to train on.
+    DivergedError
+        If the loss is no longer a finite number.
     DeclarationError
         If the overlap loss is to see labels that the cohort lacks.
 
@@ -213,7 +215,9 @@ def train_hypermorph(
     CheckpointError
         If there is a model, or a state of training, of another declaration or cohort.
     DataError
-        If there is no pair to train on, or the loss is no longer a finite number.
+        If there is no pair to train on.
+    DivergedError
+        If the loss is no longer a finite number.
     """
     key = training_key(study, cohort)
     files = files_beside(path, study.training.steps)

@@ -10,12 +10,10 @@ from hmopt.analysis.optimum import CurveAnalysis, ModelAnalysis, Optimum
 from hmopt.report.curves import profile
 from hmopt.report.words import kind_name, metric_name, scope_title
 from hmopt.search.curve import Curve
-from hmopt.search.scopes import Scope, list_scopes
+from hmopt.search.scopes import WHOLE_COHORT, Scope, list_scopes
 from hmopt.space import Index, Setting, Value
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.register import optima_beside
-
-COHORT = Scope(criteria=())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,13 +150,13 @@ def _analyse(files: StudyFolder) -> SearchFindings:
     analysis = ModelAnalysis(measurements, options)
 
     shown = []
-    for scope in (COHORT, *labels):
+    for scope in (WHOLE_COHORT, *labels):
         analysed = analysis.of(scope)
         if analysed is not None:
             shown.append(_curve(scope, analysed))
 
     curves = []
-    for scope in dict.fromkeys([COHORT, *labels, *declared]):
+    for scope in dict.fromkeys([WHOLE_COHORT, *labels, *declared]):
         curve = analysis.curves.of(scope)
         if curve is not None:
             curves.append(curve)

@@ -65,6 +65,8 @@ class ShownPair:
     def coarse(self, factor: int) -> "ShownPair":
         """Return the pair on a grid that is coarser by a whole factor: mean intensities, labels of middle voxels.
 
+        Voxels at the upper ends that fill no cube of `factor` voxels are left out.
+
         Examples
         --------
         >>> image = np.zeros((4, 6), np.float32)
@@ -101,9 +103,12 @@ def _coarse_image(image: Image, factor: int) -> Image:
 def _coarse_labels(labels: LabelMap | None, factor: int) -> LabelMap | None:
     if labels is None:
         return None
-    # the voxel in the middle of each cube
-    every = slice(factor // 2, None, factor)
-    return labels[(every,) * labels.ndim]
+    # the voxel in the middle of each whole cube
+    places = []
+    for side in labels.shape:
+        whole = side // factor * factor
+        places.append(slice(factor // 2, whole, factor))
+    return labels[tuple(places)]
 
 
 class PairSource(ABC):

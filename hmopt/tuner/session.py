@@ -358,7 +358,7 @@ def _is_quick(model: Model) -> bool:
 
 
 def coarse_factor(shape: tuple[int, ...]) -> int:
-    """Return how much coarser the grid of coarse answers is: a power of 2.
+    """Return how much coarser the grid of coarse answers is: a power of 2, at most the shortest side.
 
     Examples
     --------
@@ -367,6 +367,8 @@ def coarse_factor(shape: tuple[int, ...]) -> int:
     """
     factor = 1
     while math.prod(size // factor for size in shape) > COARSE_VOXELS:
+        if 2 * factor > min(shape):
+            break
         factor *= 2
     return factor
 

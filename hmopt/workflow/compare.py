@@ -48,7 +48,7 @@ from hmopt.oracle.baselines import HypermorphTraining, NetworkTraining, Training
 from hmopt.oracle.registered import NetworkOracle
 from hmopt.progress import Track, duration, silent
 from hmopt.search.curve import find_curves
-from hmopt.search.scopes import Scope
+from hmopt.search.scopes import WHOLE_COHORT
 from hmopt.space import Index
 from hmopt.study_folder import StudyFolder
 from hmopt.training.state import minutes_of_model
@@ -583,7 +583,7 @@ def best_setting(measurements: Measurements, metric: str) -> Index:
     LedgerError
         If no setting has a score.
     """
-    for curve in find_curves(measurements, [Scope(criteria=())], metric):
+    for curve in find_curves(measurements, [WHOLE_COHORT], metric):
         return curve.settings[curve.best()]
     raise LedgerError(
         metric, expected="a score of the cohort", got="none", advice="Run `hmopt search` again."

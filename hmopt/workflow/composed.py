@@ -31,7 +31,7 @@ from hmopt.oracle.structure_maps import (
     write_frequencies,
 )
 from hmopt.records import MAP_KINDS, MapKind
-from hmopt.search.scopes import Scope, list_scopes
+from hmopt.search.scopes import WHOLE_COHORT, list_scopes
 from hmopt.space import Setting
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.machine import find_device
@@ -300,7 +300,7 @@ def recommended_settings(files: StudyFolder) -> tuple[Setting, dict[str, Setting
     files.check_together()
     options = files.searched.search
     measurements = files.measurements()
-    cohort = Scope(criteria=())
+    cohort = WHOLE_COHORT
     common = recommend(measurements, [cohort], options)
     by_label = options.model_copy(update={"scopes": [["label"]]})
     family = list_scopes(by_label, measurements.pairs, measurements.labels)

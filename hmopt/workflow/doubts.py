@@ -94,7 +94,14 @@ def look_at(
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         if options.placement == "affine":
-            write_template(place / TEMPLATE, cohort.images, template, track)
+            write_template(
+                place / TEMPLATE,
+                cohort.images,
+                template,
+                options.background,
+                reference.axes,
+                track,
+            )
         write_arrays(place, study, replace(cohort, images=sample), reference, track)
         prepared = open_prepared(place, options, sample, everybody)
         items = _searched_items(prepared)

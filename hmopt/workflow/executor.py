@@ -59,7 +59,7 @@ class Executor(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
+class OracleOrigin:
     """Where a worker finds an oracle.
 
     Parameters
@@ -101,7 +101,7 @@ class _Task:
         off when a pair has succeeded.
     """
 
-    origin: Origin
+    origin: OracleOrigin
     request: Request
     is_first: bool = False
 
@@ -119,7 +119,9 @@ class ExecutorDispatcher:
         The same oracle in this process, which measures nothing.
     """
 
-    def __init__(self, executor: Executor, origin: Origin, oracle: "RegisteringOracle") -> None:
+    def __init__(
+        self, executor: Executor, origin: OracleOrigin, oracle: "RegisteringOracle"
+    ) -> None:
         self._executor = executor
         self._origin = origin
         self._oracle = oracle
@@ -369,7 +371,7 @@ class _Opened:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._origin: Origin | None = None
+        self._origin: OracleOrigin | None = None
         self._idle: list[RegisteringOracle] = []
 
     @contextmanager
@@ -382,8 +384,9 @@ class _Opened:
                 self._origin = task.origin
             if self._idle and not task.is_first:
                 oracle = self._idle.pop()
-            if oracle is None:
-                oracle = _open(task.origin)
+        if oracle is None:
+            # takes long, and others need the lock to take and to give back what is open
+            oracle = _open(task.origin)
         oracle.is_tried = oracle.is_tried or not task.is_first
         yield oracle
         with self._lock:
@@ -394,7 +397,7 @@ class _Opened:
 _opened = _Opened()
 
 
-def _open(origin: Origin) -> "RegisteringOracle":
+def _open(origin: OracleOrigin) -> "RegisteringOracle":
     """Open the oracle of an origin, and check that it is the one that was asked for."""
     from hmopt.data.preprocessing import open_as
     from hmopt.declaration import read_study

@@ -19,7 +19,15 @@ from hmopt.oracle.differentiable import SettingObjective, make_objective
 from hmopt.progress import Track, silent
 from hmopt.records import Pair
 from hmopt.search.ascent import ascend, distinct_optima, spread_starts
-from hmopt.search.scopes import COHORT, EVERY, Criteria, Scope, expand_scope, parse_scope
+from hmopt.search.scopes import (
+    COHORT,
+    EVERY,
+    WHOLE_COHORT,
+    Criteria,
+    Scope,
+    expand_scope,
+    parse_scope,
+)
 from hmopt.space import Setting, Space
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.machine import find_device, keep_freed_memory
@@ -67,8 +75,8 @@ def tune_by_gradient(
         One scope instead, as `"label=thalamus, subject=*"`.
     objective
         A metric with a gradient (`dice`, `similarity`, `log_jacobian_sd`, or your own), a similarity
-        loss (`lncc`, `mse`, `mutual_information`), `inverse_consistency`, or `landmarks`; None: the
-        metric of the search.
+        loss (`lncc`, `mse`, `mutual_information`), `inverse_consistency` (short for the metric
+        `inverse_consistency_voxels`), or `landmarks`; None: the metric of the search.
     pairs
         Pairs of a scope at most, chosen so that subjects occur about equally often; None: 20.
     starts
@@ -94,7 +102,7 @@ def tune_by_gradient(
     CheckpointError
         If the model is no hypermorph of hmopt, or registrations are refined.
     DeclarationError
-        If the objective has no gradient, or an option is wrong.
+        If the objective has no gradient or needs a third subject, or an option is wrong.
     LedgerError, SearchError
         If nothing was searched, or there is no such scope.
 
@@ -176,7 +184,7 @@ def _scopes_of(
     scopes = []
     for kind in kinds:
         if kind == COHORT:
-            scopes.append(Scope(criteria=()))
+            scopes.append(WHOLE_COHORT)
         elif kind == PAIR:
             rows = _evenly(table, pairs)
             ids = table["pair"].iloc[rows]
@@ -277,7 +285,7 @@ class _Tuner:
         names = self._oracle.space.names
         return GradientRecord(
             model=model,
-            objective=self._name,
+            objective=self._objective.name,
             title=self._objective.title,
             direction=self._objective.direction,
             starts=self._starts,

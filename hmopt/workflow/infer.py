@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from hmopt.data.inspection import Inspection, infer_slices
@@ -25,7 +26,7 @@ MANY_VOXELS = 2**20
 """A larger 3-D grid trains for days without an accelerator, so that a coarser spacing is proposed."""
 MOST_GROUPS = 8
 OWN_COLUMNS = ("image", "label", "subject")
-FEWEST_SUBJECTS = 2
+FEWEST_SUBJECTS_OF_PAIRS = 2
 """Subjects that a search needs at least: its pairs are of two."""
 
 
@@ -179,19 +180,20 @@ def slices_across(
 
 
 def _spacing(found: Inspection, kept: list[int], remarks: Remarks) -> list[float]:
-    """Return the median spacing, or a coarser one at which the largest image has no more than `MANY_VOXELS`."""
-    spacings = found.spacings_mm[:, kept].tolist()
-    spacings.sort()
-    middle = spacings[len(spacings) // 2]
+    """Return the median spacing along each axis, or a coarser one.
+
+    At the coarser one the largest image has no more than `MANY_VOXELS`.
+    """
+    middle = np.median(found.spacings_mm[:, kept], axis=0).tolist()
     voxels = math.prod(found.extents_mm[kept] / middle)
-    of_all = "of all images" if found.same_spacing else "of the image in the middle of the cohort"
+    which = "spacing of all images" if found.same_spacing else "median spacing of the images"
     if voxels <= MANY_VOXELS:
-        remarks["preprocessing.spacing_mm"] = f"The spacing {of_all}."
+        remarks["preprocessing.spacing_mm"] = f"The {which}."
         return [float(f"{step:.6g}") for step in middle]
     factor = (voxels / MANY_VOXELS) ** (1 / len(kept))
     own = sides_text(middle)
     remarks["preprocessing.spacing_mm"] = (
-        f"The spacing {of_all} is {own}; a coarser one keeps training to hours without a GPU."
+        f"The {which} is {own}; a coarser one keeps training to hours without a GPU."
     )
     return [_rounded_up(step * factor) for step in middle]
 
@@ -358,7 +360,7 @@ def infer_untrained(
         If there are fewer than two subjects.
     """
     subjects = len(found.subjects)
-    if subjects < FEWEST_SUBJECTS:
+    if subjects < FEWEST_SUBJECTS_OF_PAIRS:
         raise DataError(
             "subjects",
             expected="at least two",

@@ -286,8 +286,8 @@ def new(
     manifest
         A CSV with columns image, label, subject and any others.
     label_names
-        `dseg.tsv`, `dataset.json`, or a colour table of FreeSurfer or ITK-SNAP; None: those of a BIDS dataset, else
-        labels are numbered.
+        `dseg.tsv`, `dataset.json`, or a colour table of FreeSurfer, 3D Slicer or ITK-SNAP; None: those of a BIDS
+        dataset, else labels are numbered.
     bids
         A BIDS dataset. The images that are found are written as a manifest, `cohort.csv`, into the study folder, with
         the columns of `participants.tsv`; names of labels as `dseg.tsv`.

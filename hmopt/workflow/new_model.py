@@ -36,7 +36,7 @@ from hmopt.progress import Track
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.doubts import find_doubts, look_at
 from hmopt.workflow.infer import (
-    FEWEST_SUBJECTS,
+    FEWEST_SUBJECTS_OF_PAIRS,
     AskedSlices,
     Inferred,
     NewModel,
@@ -650,7 +650,13 @@ class Fitting:
             )
             return TEMPLATE
         images = self._found.cohort.images
-        chosen = choose_template(images, track=track)
+        preparation = self._trained.preparation
+        chosen = choose_template(
+            images,
+            preparation.preprocessing.background,
+            preparation.reference.axes,
+            track=track,
+        )
         rows = [Path(path) == chosen for path in images["image"]]
         name = str(images.index[rows.index(True)])
         self._warnings.append(
@@ -665,10 +671,10 @@ def _split(trained: Trained, found: Inspection, remarks: Remarks, warnings: list
     subjects = list(found.subjects)
     known = _trained_on(trained, found)
     rest = [subject for subject in subjects if subject not in known]
-    if len(rest) < FEWEST_SUBJECTS:
+    if len(rest) < FEWEST_SUBJECTS_OF_PAIRS:
         raise DataError(
             "cohort",
-            expected=f"at least {FEWEST_SUBJECTS} subjects on which the model was not trained",
+            expected=f"at least {FEWEST_SUBJECTS_OF_PAIRS} subjects on which the model was not trained",
             got=f"{len(rest)} of {len(subjects)}",
             advice="Add subjects, or search in the study folder of the model.",
         )

@@ -12,8 +12,8 @@ import numpy as np
 from hmopt.analysis.cross_validation import recommend
 from hmopt.analysis.uncertainty import ConfidenceSet
 from hmopt.catalogue import find_metric
+from hmopt.catalogue.metrics import FOLDING
 from hmopt.data.cohort import list_images
-from hmopt.declaration.search import FOLDING
 from hmopt.errors import DataError, DeclarationError, HmoptError, SearchError
 from hmopt.files import check_outputs
 from hmopt.interop.bids_derivatives import Derivatives, check_derivatives
@@ -699,10 +699,11 @@ def setting_text(setting: Setting) -> str:
 
 
 def recommended_setting(files: StudyFolder, criteria: Criteria) -> Recommendation:
-    """Return what a search recommends for a scope.
+    """Return the best setting λ* of a scope.
 
-    The best setting of a scope is that of its curve pooled with those of its family, as the report recommends it.
-    A published folder tells it for the scopes that were declared, in `optima.json`.
+    It is that of the scope's curve pooled with those of its family, whatever the verdict is: where no improvement over
+    the default is shown, the report recommends to keep the default. A published folder tells the settings of the scopes
+    that were declared, in `optima.json`.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ from hmopt.space import Index
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.checks import check_cohort
 from hmopt.workflow.composed import check_composable, fill_fields, measure_fields, parse_kinds
-from hmopt.workflow.executor import Executor, ExecutorDispatcher, Origin, Stage
+from hmopt.workflow.executor import Executor, ExecutorDispatcher, OracleOrigin, Stage
 from hmopt.workflow.gap import check_refinable, fill_gap, measure_gap
 from hmopt.workflow.machine import find_device, installed_versions, keep_freed_memory
 from hmopt.workflow.uncertainty import check_count, check_landmarks, measure_uncertainty
@@ -456,7 +456,7 @@ class StudySearch:
         device
             Where they compute; None: on the fastest one that each has.
         """
-        origin = Origin(
+        origin = OracleOrigin(
             folder=self._files.path.resolve(),
             stage=stage,
             cohort=self.cohort.identity,

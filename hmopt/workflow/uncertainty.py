@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 OPTION = "--uncertainty"
 COUNT_OPTION = "--uncertainty-settings"
 START_OPTION = "--start"
-FEWEST = 2
+FEWEST_SETTINGS_OF_A_SPREAD = 2
 """Settings of which there is a spread."""
 
 
@@ -59,10 +59,10 @@ def check_count(count: int | None, asked: bool) -> None:
         raise DeclarationError(
             COUNT_OPTION, expected=OPTION, got="the option alone", advice=f"Add {OPTION}."
         )
-    if count < FEWEST:
+    if count < FEWEST_SETTINGS_OF_A_SPREAD:
         raise DeclarationError(
             COUNT_OPTION,
-            expected=f"a whole number >= {FEWEST}",
+            expected=f"a whole number >= {FEWEST_SETTINGS_OF_A_SPREAD}",
             got=count,
             advice="Correct it.",
         )

@@ -10,7 +10,7 @@ from hmopt.analysis.agreement import (
     Regret,
     find_agreement,
     find_regret,
-    rank_correlation,
+    judge_ranking,
 )
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.model_scores import find_robustness
@@ -216,12 +216,12 @@ def test_settings_and_pairs_that_one_side_lacks_are_left_out(
 def test_a_rank_correlation_is_told_only_where_settings_can_be_told_apart(
     one: np.ndarray, other: np.ndarray, spread: float, expected: Evidence
 ) -> None:
-    assert rank_correlation(one, other, np.full(9, spread))[2] is expected
+    assert judge_ranking(one, other, np.full(9, spread))[2] is expected
 
 
 def test_without_spread_the_rank_correlation_is_scipys() -> None:
     one, other = np.random.default_rng(0).random((2, 12))
-    found = rank_correlation(one, other, np.full(12, np.nan))
+    found = judge_ranking(one, other, np.full(12, np.nan))
     assert found[0] == pytest.approx(stats.spearmanr(one, other).statistic)
     assert found[1] == 12
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from hmopt.analysis.baselines import (
-    COHORT,
     BaselineComparison,
     chosen_rates,
     compare_baselines,
@@ -16,7 +15,7 @@ from hmopt.declaration.search import SearchOptions
 from hmopt.ledger import Baseline, Comparison, RateTrial
 from hmopt.ledger.baselines import Role
 from hmopt.ledger.measurements import Measurements
-from hmopt.search.scopes import Scope
+from hmopt.search.scopes import WHOLE_COHORT, Scope
 from hmopt.space import Hyperparameter, Space
 
 PLACES = np.linspace(0, 1, 9)
@@ -51,10 +50,10 @@ def test_the_gap_is_told_at_both_lengths_of_training(
     found = compared(hump(0.375, 0.704), hump(0.375))
     assert found.equal is not None
     assert (found.main.times, found.equal.times) == (2, 1)
-    assert found.main.agreements[COHORT].mean_gap.value == pytest.approx(0.004)
-    assert found.equal.agreements[COHORT].mean_gap.value == pytest.approx(0.014)
+    assert found.main.agreements[WHOLE_COHORT].mean_gap.value == pytest.approx(0.004)
+    assert found.equal.agreements[WHOLE_COHORT].mean_gap.value == pytest.approx(0.014)
     assert found.main.agreements.keys() == {
-        COHORT,
+        WHOLE_COHORT,
         CORTEX,
         Scope(criteria=(("label", "thalamus"),)),
     }
@@ -66,24 +65,24 @@ def test_networks_without_the_whole_grid_count_at_the_best_setting_alone(
 ) -> None:
     shifts = (0.0, 0.0, 0.0, 0.01, 0.01)
     found = compared(hump(0.375), hump(0.375), shifts)
-    assert found.main.agreements[COHORT].separate == pytest.approx(
-        found.separate.along[COHORT].scores[0]
+    assert found.main.agreements[WHOLE_COHORT].separate == pytest.approx(
+        found.separate.along[WHOLE_COHORT].scores[0]
     )
-    assert found.separate.along[COHORT].models == 3
-    assert found.separate.along[COHORT].score_spread.value == pytest.approx(0.0, abs=1e-12)
-    at_optimum = found.separate.at_optimum[COHORT]
+    assert found.separate.along[WHOLE_COHORT].models == 3
+    assert found.separate.along[WHOLE_COHORT].score_spread.value == pytest.approx(0.0, abs=1e-12)
+    at_optimum = found.separate.at_optimum[WHOLE_COHORT]
     assert at_optimum.models == 5
     assert at_optimum.at == found.optimum == {"regularization": 0.375}
     assert at_optimum.score_spread.value == pytest.approx(np.std(shifts, ddof=1))
-    assert found.main.spread_ratios[COHORT][0].value == pytest.approx(1.0)
-    assert found.main.spread_ratios[COHORT][1] is Evidence.NONE
+    assert found.main.spread_ratios[WHOLE_COHORT][0].value == pytest.approx(1.0)
+    assert found.main.spread_ratios[WHOLE_COHORT][1] is Evidence.NONE
 
 
 def test_the_regret_is_that_of_the_retrained_curve(
     compared: Callable[..., BaselineComparison],
 ) -> None:
     found = compared(hump(0.25), hump(0.375))
-    regret = found.main.regrets[COHORT]
+    regret = found.main.regrets[WHOLE_COHORT]
     assert regret.retraining.value == pytest.approx(0.4 * 0.125**2)
     assert regret.default.value == pytest.approx(0.4 * 0.25**2)
 
@@ -94,7 +93,7 @@ def test_ensembles_are_judged_at_the_best_setting_by_their_members(
     found = compared(hump(0.375), hump(0.625), ensemble_gain=0.007)
     assert (found.separate.ensemble, found.main.hypermorphs.ensemble) == (5, 5)
     for family in (found.separate, found.main.hypermorphs):
-        assert family.ensemble_gains[COHORT].value == pytest.approx(0.007)
+        assert family.ensemble_gains[WHOLE_COHORT].value == pytest.approx(0.007)
 
 
 def test_the_cost_ratio_is_of_one_training_by_the_clock(
@@ -129,7 +128,7 @@ def test_without_one_side_there_is_no_comparison(template: Measurements) -> None
         held = {"hypermorph": template, "separate": template.at(settings)}
         asked = replace(comparison, baselines=baselines)
         return compare_baselines(
-            asked, lambda one: held[one.role], template, [COHORT], SearchOptions()
+            asked, lambda one: held[one.role], template, [WHOLE_COHORT], SearchOptions()
         )
 
     assert find(separate) is None
@@ -139,7 +138,7 @@ def test_without_one_side_there_is_no_comparison(template: Measurements) -> None
     assert found is not None
     assert (found.full_steps, dict(found.confirmed)) == (None, {})
     assert found.main is found.equal
-    assert found.main.spread_ratios[COHORT][1] is Evidence.TOO_FEW
+    assert found.main.spread_ratios[WHOLE_COHORT][1] is Evidence.TOO_FEW
     assert found.separate.ensemble == 0
 
 
@@ -170,13 +169,13 @@ def test_networks_that_trained_longer_confirm_the_searched_model_at_its_best_set
         comparison,
         lambda one: longer if one.steps == 40 else template,
         replace(template, values={"dice": template.values["dice"] + 0.004}),
-        [COHORT],
+        [WHOLE_COHORT],
         SearchOptions(),
     )
     assert found is not None
     assert found.full_steps == 40
-    assert found.confirmed[COHORT].mean_gap.value == pytest.approx(0.006)
-    assert found.confirmed[COHORT].settings == ({"regularization": 0.25},)
+    assert found.confirmed[WHOLE_COHORT].mean_gap.value == pytest.approx(0.006)
+    assert found.confirmed[WHOLE_COHORT].settings == ({"regularization": 0.25},)
 
 
 def test_a_setting_costs_all_trainings_that_its_rate_was_chosen_among() -> None:

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from hmopt.analysis.cost import Work, break_even, find_cost, training_work
+from hmopt.analysis.cost import Work, break_even_settings, find_cost, training_work
 
 SEPARATE = training_work(3000, 4, 0.07, operations_per_pair=1e9)
 HYPERMORPH = training_work(6000, 4, 0.08, operations_per_pair=1.1e9)
@@ -23,7 +23,7 @@ def test_a_grid_grows_with_a_power_of_its_values_and_the_amortized_model_does_no
 
 
 def test_beyond_the_break_even_point_the_grid_takes_longer_and_before_it_does_not() -> None:
-    settings = break_even(HYPERMORPH, SEPARATE, MEASURED, 100, searched=15)
+    settings = break_even_settings(HYPERMORPH, SEPARATE, MEASURED, 100, searched=15)
     ratios = [
         find_cost(HYPERMORPH, SEPARATE, MEASURED, 100, 1, values=n, searched=15).ratio
         for n in (settings - 1, settings)

@@ -10,9 +10,9 @@ import pytest
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.gap import (
     CONVERGED,
-    FEWEST_SETTINGS,
+    FEWEST_REFINED_SETTINGS,
     MODEL,
-    MOST_SETTINGS,
+    MOST_REFINED_SETTINGS,
     REFINED,
     Answer,
     GapResult,
@@ -261,7 +261,7 @@ def test_settings_are_spread_over_the_range_and_hold_the_best_ones() -> None:
     )
     found = gap_settings(measured, OPTIONS)
     assert found == sorted(set(found))
-    assert FEWEST_SETTINGS <= len(found) <= MOST_SETTINGS
+    assert FEWEST_REFINED_SETTINGS <= len(found) <= MOST_REFINED_SETTINGS
     assert set(coarse_lattice(space, OPTIONS.coarse)[::2]) <= set(found)
     for value in best:
         assert (round(200 * value),) in found
@@ -289,7 +289,7 @@ def test_a_surface_of_two_hyperparameters_is_spread_over_no_more_settings() -> N
     )
     found = gap_settings(measured, OPTIONS)
     assert (2, 4) in found
-    assert FEWEST_SETTINGS <= len(found) <= MOST_SETTINGS
+    assert FEWEST_REFINED_SETTINGS <= len(found) <= MOST_REFINED_SETTINGS
 
 
 def test_evidence_of_families_is_corrected_together(judge: Judge) -> None:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from hmopt.cli.app import app
-from hmopt.data.cohort import list_images, read_cohort
+from hmopt.data.cohort import list_images
 from hmopt.declaration import Study, read_study
+from tests.data.whole_cohort import read_cohort
 
 SIDE = 20
 Name = Callable[[int], str]

@@ -9,6 +9,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from hmopt.data import alignment
 from hmopt.data.alignment import (
     agreement_after,
     choose_template,
@@ -211,7 +212,55 @@ def test_the_chosen_template_is_one_that_others_align_to(write: Callable[..., Pa
         write("b.nii.gz", blobs(shape)),
         write("c.nii.gz", blobs(shape) + 0.1 * noise),
     ]
-    assert choose_template(pd.DataFrame({"image": paths})).name in ("b.nii.gz", "c.nii.gz")
+    images = pd.DataFrame({"image": paths, "subject": ["a", "b", "c"]})
+    assert choose_template(images).name in ("b.nii.gz", "c.nii.gz")
+
+
+def test_scans_of_one_subject_do_not_choose_each_other(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two noisy scans of subject a are equal; b, c and d are alike, and agree with each other."""
+    noise = np.random.default_rng(0).random((16, 16, 16)).astype(np.float32)
+    paths, subjects = [], []
+    for name, data in {"a1": noise, "a2": noise, "b": blobs((16, 16, 16))}.items():
+        paths.append(write(f"{name}.nii.gz", data))
+        subjects.append(name[0])
+    images = pd.DataFrame({"image": paths, "subject": subjects})
+    compared = []
+
+    def agreement(
+        candidate: Path, others: list[Path], background: float | None, axes: object
+    ) -> float:
+        compared.append((candidate.name[:2], [other.name[:2] for other in others]))
+        assert background == -1000
+        assert axes is turned
+        return float(candidate.name == "b.nii.gz")
+
+    turned = np.diag([1.0, 1.0, 1.0])
+    monkeypatch.setattr(alignment, "_mean_agreement", agreement)
+    assert choose_template(images, background=-1000, axes=turned).name == "b.nii.gz"
+    found = {candidate: sorted(others) for candidate, others in compared}
+    assert found == {"a1": ["b."], "a2": ["b."], "b.": ["a1", "a2"]}
+    # of one subject alone, its scans are compared
+    compared.clear()
+    choose_template(images.iloc[:2], background=-1000, axes=turned)
+    assert sorted(compared) == [("a1", ["a2"]), ("a2", ["a1"])]
+
+
+def test_a_template_is_chosen_with_the_declared_background(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    found = alignment.find_alignment
+
+    def spy(*images: Any, **options: Any) -> Any:
+        seen.append(options["background"])
+        return found(*images, **options)
+
+    monkeypatch.setattr(alignment, "find_alignment", spy)
+    paths = [write(f"{name}.nii.gz", blobs((16, 16, 16))) for name in "ab"]
+    choose_template(pd.DataFrame({"image": paths, "subject": ["a", "b"]}), background=-3.0)
+    assert seen == [-3.0, -3.0]
 
 
 def test_a_template_is_an_image_of_the_cohort_or_a_file(write: Callable[..., Path]) -> None:

@@ -6,9 +6,10 @@ import nibabel
 import numpy as np
 import pytest
 
-from hmopt.data.cohort import list_images, read_cohort
+from hmopt.data.cohort import list_images
 from hmopt.declaration import CohortOptions
 from hmopt.errors import DataError
+from tests.data.whole_cohort import read_cohort
 
 Write = Callable[..., Path]
 LABELS = np.zeros((4, 4, 4), dtype=np.uint8)

@@ -4,11 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmopt.data.cohort import read_cohort
 from hmopt.data.inspection import Inspection, infer_slices, infer_split, inspect_cohort
 from hmopt.data.placement import measure_placement
 from hmopt.declaration import CohortOptions
 from hmopt.errors import DataError
+from tests.data.whole_cohort import read_cohort
 
 WriteCohort = Callable[..., Path]
 

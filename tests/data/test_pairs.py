@@ -82,6 +82,16 @@ def test_images_are_paired_only_where_they_agree_in_the_declared_columns() -> No
     assert ids(pairs) == {"0a->1a", "1a->0a", "0b->1b", "1b->0b"}
 
 
+@pytest.mark.parametrize("unknown", [np.nan, None, "", "n/a", "nan", "#N/A"])
+def test_an_image_of_an_unknown_value_is_paired_with_none(unknown: object) -> None:
+    """Images a and b of each of two subjects: where both a are unknown, b alone are of one session."""
+    cohort = make_cohort(3, sessions=2)
+    sessions = cohort.images["session"].replace({"ses-1": unknown})
+    cohort = replace(cohort, images=cohort.images.assign(session=sessions))
+    pairs = possible_pairs(cohort, section(same=["session"]), "search")
+    assert ids(pairs) == {"0b->1b", "1b->0b"}
+
+
 def test_slices_are_paired_with_the_same_slice_and_searched_on_the_declared_ones() -> None:
     cohort = make_cohort(3, slices=(2, 5), search_slices=(5,))
     assert ids(possible_pairs(cohort, section(), "search")) == {

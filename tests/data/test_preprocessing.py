@@ -1,3 +1,4 @@
+import itertools
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -8,12 +9,14 @@ import nibabel
 import numpy as np
 import pytest
 
+from hmopt.data import preprocessing
 from hmopt.data.alignment import Alignment
-from hmopt.data.image import find_place, resample_image
+from hmopt.data.image import find_place, resample_image, resample_labels
 from hmopt.data.preprocessing import prepare
 from hmopt.data.reference import Reference
+from hmopt.data.structures import Structures
 from hmopt.data.volume import read_image
-from hmopt.declaration import Study, parse_study
+from hmopt.declaration import PreprocessingOptions, Study, parse_study
 from hmopt.errors import DataError
 
 WriteCohort = Callable[..., Path]
@@ -246,6 +249,38 @@ def test_different_spacings_need_a_declared_one(write_cohort: WriteCohort, tmp_p
     )
     unknown = prepare(declare(manifest, {"spacing_known": False}), tmp_path / "study")
     assert unknown.spacing_mm is None
+
+
+def test_the_common_spacing_is_the_median_in_any_order() -> None:
+    spacings = {"a": (1.0, 2.0), "b": (1.004, 2.0), "c": (1.008, 2.01), "d": (1.008, 1.99)}
+    for names in itertools.permutations(spacings):
+        found = preprocessing._common_spacing({name: spacings[name] for name in names})
+        assert found == pytest.approx((1.006, 2.0))
+
+
+def test_codes_beyond_the_integers_of_doubles_are_told_apart(tmp_path: Path) -> None:
+    """2^53 and 2^53 + 1 are one number in double precision."""
+    codes = np.zeros((8, 8, 8), np.int64)
+    codes[:4], codes[4:] = 2**53, 2**53 + 1
+    nibabel.save(nibabel.Nifti1Image(codes, np.eye(4), dtype=np.int64), tmp_path / "labels.nii.gz")
+    ramp = np.arange(512, dtype=np.float32).reshape(8, 8, 8)
+    nibabel.save(nibabel.Nifti1Image(ramp, np.eye(4)), tmp_path / "image.nii.gz")
+    image = read_image(tmp_path / "image.nii.gz")
+    options = PreprocessingOptions(shape=SHAPE)
+    place = find_place(image, options, Reference(), None)
+    items = resample_image(image, options, place, "image")
+    structures: Structures = {"low": (2**53,), "high": (2**53 + 1,)}
+    (label_map,) = resample_labels(tmp_path / "labels.nii.gz", items, structures, 0)
+    np.testing.assert_array_equal(label_map, np.where(codes == 2**53, 1, 2))
+
+
+def test_an_image_of_another_spacing_is_named_whatever_the_order_is() -> None:
+    """Of three images, the one that differs, even where it comes first; 1.5 mm is the median of none."""
+    spacings = {"a": (1.5, 2.0), "b": (1.0, 2.0), "c": (1.0, 2.0)}
+    for names in itertools.permutations(spacings):
+        told = r"^a: expected the median spacing of the images, \(1, 2\) mm, got \(1.5, 2\) mm"
+        with pytest.raises(DataError, match=told):
+            preprocessing._common_spacing({name: spacings[name] for name in names})
 
 
 def test_an_image_from_outside_is_prepared_as_those_of_the_cohort(

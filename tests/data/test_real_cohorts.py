@@ -6,10 +6,11 @@ import nibabel
 import numpy as np
 import pandas as pd
 
-from hmopt.data.cohort import list_images, read_cohort
+from hmopt.data.cohort import list_images
 from hmopt.data.pairs import draw_pairs
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import CohortOptions, parse_study
+from tests.data.whole_cohort import read_cohort
 
 
 def test_brain_slices_are_prepared_as_they_are_in_the_files(

@@ -1,16 +1,11 @@
-from pathlib import Path
-
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmopt.analysis.resampling import FEWEST_SUBJECTS as FEWEST_FOR_INTERVALS
-from hmopt.data.split import FEWEST, POWER, describe_power, split_subjects
+from hmopt.data.split import split_subjects
 from hmopt.declaration import SplitOptions
 from hmopt.errors import DataError
 
-CALIBRATION = Path(__file__).parents[2] / "studies/synthetic/results/calibration.csv"
 SUBJECTS = [f"s{i}" for i in range(10)]
 
 
@@ -70,18 +65,3 @@ def test_the_seed_alone_decides_and_the_order_of_the_images_does_not() -> None:
 def test_a_split_that_cannot_be_made_is_refused(section: dict[str, object], complaint: str) -> None:
     with pytest.raises(DataError, match=complaint):
         split_subjects(SUBJECTS, SplitOptions.model_validate(section))
-
-
-def test_the_power_is_what_the_calibration_found() -> None:
-    table = pd.read_csv(CALIBRATION).pivot(index="subjects", columns="question", values="power")
-    assert {number: (table["cohort"][number], table["label"][number]) for number in POWER} == POWER
-
-
-def test_no_verdict_is_promised_where_there_is_no_interval() -> None:
-    assert FEWEST == FEWEST_FOR_INTERVALS
-    assert "no verdicts" in describe_power(FEWEST - 1)
-
-
-@pytest.mark.parametrize(("subjects", "cohorts"), [(5, 5), (7, 5), (8, 8), (19, 12), (300, 20)])
-def test_the_next_smaller_simulated_cohort_is_told(subjects: int, cohorts: int) -> None:
-    assert f"simulated cohorts of {cohorts}," in describe_power(subjects)

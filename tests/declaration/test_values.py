@@ -82,6 +82,7 @@ def test_what_is_no_usable_number_is_refused(key: str, value: object) -> None:
     ("key", "value"),
     [
         ("preprocessing.shape", [True, 16]),
+        ("preprocessing.shape", [16, 2]),
         ("preprocessing.shape", [10**6, 10**6]),
         ("preprocessing.spacing_mm", [1.0, float("nan")]),
         ("preprocessing.template", ""),

@@ -35,7 +35,7 @@ def target_registration_error(moving_names, fixed_names, map_points_mm):
     for place, (moving, fixed) in enumerate(zip(moving_names, fixed_names)):
         expected_mm = POINTS.loc[[moving], ["x", "y", "z"]].to_numpy()
         found_mm = map_points_mm(place, POINTS.loc[[fixed], ["x", "y", "z"]].to_numpy())
-        errors.append(np.linalg.norm(found_mm - expected_mm, axis=1).mean())
+        errors.append(np.nanmean(np.linalg.norm(found_mm - expected_mm, axis=1)))
     return torch.tensor(errors)
 
 

@@ -10,7 +10,6 @@ import pytest
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from scipy.spatial.transform import Rotation
 
-from hmopt.data.cohort import read_cohort
 from hmopt.data.inspection import Inspection, inspect_cohort
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
@@ -20,6 +19,7 @@ from hmopt.declaration import CohortOptions, parse_study
 from hmopt.errors import DataError, DeclarationError
 from hmopt.oracle import open_registrar
 from hmopt.workflow.new import infer_study
+from tests.data.whole_cohort import read_cohort
 from tests.geometry.conftest import SETTING, Array, Judge, affine, build_model, head
 
 SUBJECTS = 6

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from nibabel.freesurfer.mghformat import MGHImage
 
-from hmopt.data.cohort import read_cohort
 from hmopt.data.inspection import inspect_cohort
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import CohortOptions, parse_study
 from hmopt.errors import DataError
 from hmopt.oracle import open_registrar
+from tests.data.whole_cohort import read_cohort
 from tests.geometry.conftest import SETTING, Judge, build_model
 
 ORIENTATIONS = ("RAS", "LPS", "LAS", "PIR", "SLA")

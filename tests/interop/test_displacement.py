@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -12,11 +13,11 @@ from hmopt.errors import DataError
 from hmopt.interop.displacement import (
     displacement_image,
     moving_coordinates,
-    resample,
     save_image,
     slice_coordinates,
 )
 from hmopt.interop.itk import LPS_FROM_RAS, ItkPlace, find_itk_place
+from hmopt.interop.resampling import intensities_at
 
 FIXED_SHAPE, MOVING_SHAPE, PREPARED_SHAPE = (18, 22, 14), (20, 17, 16), (16, 16, 16)
 
@@ -38,6 +39,13 @@ def oblique(
     affine[:3, :3] = rotation @ np.diag((-spacing[0], spacing[1], spacing[2]))
     affine[:3, 3] = origin
     return affine
+
+
+def moved_by(
+    image: NDArray[Any], coordinates: NDArray[np.float64], outside: float = 0.0
+) -> NDArray[np.float32]:
+    """Return an image at coordinates, linearly interpolated."""
+    return intensities_at(image, "linear", outside)(coordinates)
 
 
 def grid(
@@ -62,7 +70,7 @@ def test_itk_resampling_with_the_written_field_gives_the_moved_image(tmp_path: P
     displacement = smooth((3, *PREPARED_SHAPE), seed=1, deviation=1.5)
 
     coordinates = moving_coordinates(displacement, fixed_grid, moving_grid, FIXED_SHAPE)
-    moved = resample(moving, coordinates)
+    moved = moved_by(moving, coordinates)
     fixed_place, moving_place = (
         ItkPlace(affine_lps=LPS_FROM_RAS @ one) for one in (fixed_affine, moving_affine)
     )
@@ -104,7 +112,7 @@ def test_the_field_of_a_plane_in_a_3d_file_has_three_components_and_itk_applies_
     moving = np.random.default_rng(0).uniform(1, 2, (15, 17, 1)).astype(np.float32)
     displacement = smooth((2, 16, 16), seed=2, deviation=1.5)
     coordinates = moving_coordinates(displacement, np.eye(4), np.eye(4), (14, 13, 1))
-    moved = resample(moving, coordinates)
+    moved = moved_by(moving, coordinates)
     for name, data in (("moving", moving), ("fixed", np.zeros((14, 13, 1), np.float32))):
         save_image(nibabel.Nifti1Image(data, affine), tmp_path / f"{name}.nii.gz")
     moving_place, fixed_place = (
@@ -130,7 +138,7 @@ def test_itk_reads_the_field_between_2d_files_as_two_dimensional(tmp_path: Path)
     moving = np.random.default_rng(0).uniform(1, 2, (15, 17)).astype(np.float32)
     displacement = smooth((2, 16, 16), seed=2, deviation=1.5)
     coordinates = moving_coordinates(displacement, np.eye(4), np.eye(4), (14, 13, 1))
-    moved = resample(moving[:, :, None], coordinates)[..., 0]
+    moved = moved_by(moving[:, :, None], coordinates)[..., 0]
     save_image(nibabel.Nifti1Image(moving, AXIAL), tmp_path / "moving.nii.gz")
     place = find_itk_place(tmp_path / "moving.nii.gz", read_lattice(tmp_path / "moving.nii.gz"))
     save_image(displacement_image(coordinates, place, place), tmp_path / "field.nii.gz")
@@ -150,7 +158,7 @@ def test_a_still_displacement_between_equal_grids_leaves_the_image_as_it_is() ->
     coordinates = moving_coordinates(
         np.zeros((3, *PREPARED_SHAPE)), some_grid, some_grid, MOVING_SHAPE
     )
-    np.testing.assert_allclose(resample(image, coordinates), image, atol=1e-5)
+    np.testing.assert_allclose(moved_by(image, coordinates), image, atol=1e-5)
 
 
 def test_only_the_registered_slices_of_a_volume_are_filled() -> None:
@@ -161,7 +169,7 @@ def test_only_the_registered_slices_of_a_volume_are_filled() -> None:
         grids[index] = coronal.copy()
         grids[index][1, 3] = index
     still = np.zeros((2, 12, 12))
-    moved = resample(volume, slice_coordinates({1: still, 3: still}, grids, grids, (12, 5, 12)))
+    moved = moved_by(volume, slice_coordinates({1: still, 3: still}, grids, grids, (12, 5, 12)))
     expected = np.zeros_like(volume)
     expected[:, [1, 3]] = volume[:, [1, 3]]
     np.testing.assert_allclose(moved, expected, atol=1e-6)
@@ -169,8 +177,8 @@ def test_only_the_registered_slices_of_a_volume_are_filled() -> None:
 
 def test_outside_the_moving_image_there_is_background() -> None:
     far = np.full((2, 2, 2, 3), 99.0)
-    assert not resample(np.ones((4, 4, 4)), far).any()
-    assert (resample(np.ones((4, 4, 4)), far, outside=-1000) == -1000).all()
+    assert not moved_by(np.ones((4, 4, 4)), far).any()
+    assert (moved_by(np.ones((4, 4, 4)), far, outside=-1000) == -1000).all()
 
 
 def test_another_format_than_nifti_is_refused_and_nothing_is_written(tmp_path: Path) -> None:

@@ -104,3 +104,13 @@ def test_edges_are_alike_whichever_side_is_brighter_and_not_when_moved() -> None
     assert gradient_similarity(3 - 2 * image, image).tolist() == pytest.approx([1, 1], abs=1e-5)
     moved = gradient_similarity(image.roll(3, 2), image)
     assert (moved < 0.6).all()
+
+
+def test_an_axis_of_one_voxel_has_no_edges() -> None:
+    """A volume of one slice is as alike as the slice, and images of one voxel have no edges at all."""
+    moved, fixed = torch.rand(2, 2, 1, 12, 10, generator=torch.Generator().manual_seed(0))
+    of_slices = gradient_similarity(moved, fixed)
+    of_volumes = gradient_similarity(moved.unsqueeze(-1), fixed.unsqueeze(-1))
+    torch.testing.assert_close(of_volumes, of_slices)
+    voxel = torch.ones(2, 1, 1, 1)
+    assert gradient_similarity(voxel, voxel).tolist() == [0, 0]

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
 from torch import Tensor, nn
 
 from hmopt.data.prepared import PreparedCohort
@@ -20,7 +21,7 @@ from hmopt.metrics.measure import Registration
 from hmopt.metrics.overlap import dice, sampled_positions
 from hmopt.networks import Hypermorph
 from hmopt.oracle import AmortizedOracle
-from hmopt.oracle.differentiable import make_objective, map_points
+from hmopt.oracle.differentiable import DifferentiableBatch, make_objective
 from hmopt.records import Pair
 from hmopt.search.ascent import ascend, distinct_optima, spread_starts
 from hmopt.space import Hyperparameter, Space
@@ -29,6 +30,14 @@ from tests.oracle.conftest import CohortInMemory
 MakeModel = Callable[..., Hypermorph]
 STEPPED = ["dice_nearest", "folding", "hd95_mm"]
 SMOOTH = ["dice", "similarity", "log_jacobian_sd", "lncc", "mse", "inverse_consistency"]
+OF_MORE_THAN_A_DISPLACEMENT = [
+    ("cycle_inconsistency_mm", "registrations to a third subject"),
+    ("cycle_inconsistency_voxels", "registrations to a third subject"),
+    ("tre_mm", "Choose landmarks, and give the points by --points"),
+    ("loss", "loss, which has none"),
+    ("wall_time_s", "wall_time_s, which has none"),
+    ("converged", "converged, which has none"),
+]
 
 
 class Shift(nn.Module):
@@ -160,7 +169,16 @@ def test_a_score_changes_by_the_integral_of_its_gradient(
     assert scores[-1] - scores[0] == pytest.approx(change, abs=0.05 * way)
 
 
-@pytest.mark.parametrize("name", ["dice", "similarity", "log_jacobian_sd"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dice",
+        "similarity",
+        "log_jacobian_sd",
+        "inverse_consistency_mm",
+        "inverse_consistency_voxels",
+    ],
+)
 def test_a_metric_has_the_value_that_the_sweep_measures(
     flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel, name: str
 ) -> None:
@@ -191,6 +209,20 @@ def test_a_label_that_pairs_lack_has_no_score(
 def test_a_metric_that_changes_in_steps_is_refused(translating: AmortizedOracle, name: str) -> None:
     with pytest.raises(DeclarationError, match="objective: expected a metric with a gradient"):
         translating.score_and_gradient([0.4], [pair("b", "a")], make_objective(name).score)
+
+
+@pytest.mark.parametrize(("name", "told"), OF_MORE_THAN_A_DISPLACEMENT)
+def test_a_metric_that_needs_more_than_the_displacement_is_refused_by_its_name(
+    name: str, told: str
+) -> None:
+    with pytest.raises(DeclarationError, match=told):
+        make_objective(name)
+
+
+def test_a_short_name_stands_for_the_metric() -> None:
+    objective = make_objective("inverse_consistency")
+    assert objective == make_objective("inverse_consistency_voxels")
+    assert objective.direction == "minimize"
 
 
 def test_unknown_objectives_and_landmarks_without_points_are_refused() -> None:
@@ -228,11 +260,13 @@ def test_the_gradient_of_partial_volume_dice_is_that_of_finite_differences() -> 
     assert float(change) / (2 * step) == pytest.approx(expected, rel=0.02)
 
 
-def test_landmarks_are_mapped_as_the_metric_maps_them_and_have_a_gradient() -> None:
-    generator = torch.Generator().manual_seed(0)
+AFFINE = np.array([[2.0, 0, 0, -5], [0, 1.5, 0, 3], [0, 0, 1, 0], [0, 0, 0, 1]])
+
+
+def originals_of_a_plane() -> Originals:
+    """Return a pair of 9 × 8 voxels of 2 × 1.5 mm."""
     image, labels = torch.zeros(1, 1, 9, 8), torch.zeros(1, 9, 8, dtype=torch.long)
-    affine = np.array([[2.0, 0, 0, -5], [0, 1.5, 0, 3], [0, 0, 1, 0], [0, 0, 0, 1]])
-    originals = Originals(
+    return Originals(
         moving=image,
         fixed=image,
         moving_labels=labels,
@@ -240,14 +274,51 @@ def test_landmarks_are_mapped_as_the_metric_maps_them_and_have_a_gradient() -> N
         label_count=1,
         spacing_mm=(2.0, 1.5),
         pairs=(pair("b", "a"),),
-        world_of=lambda name: affine,
+        world_of=lambda name: AFFINE,
     )
+
+
+def test_mapped_landmarks_have_a_gradient() -> None:
+    generator = torch.Generator().manual_seed(0)
     displacement = torch.randn(1, 2, 9, 8, generator=generator).requires_grad_()
-    registration = Registration(originals=originals, displacement=displacement)
+    registration = Registration(originals=originals_of_a_plane(), displacement=displacement)
     points = np.array([[0.3, 7.0, 0.0], [4.0, 5.5, 0.0]])
-    mapped = map_points(registration, 0, points)
+    mapped = registration.mapped_points_mm(0, points)
     (gradient,) = torch.autograd.grad(mapped[:, 0].sum(), displacement)
     # each point's shift along x is a mean of displacements, in voxels of 2 mm
     assert float(gradient.sum()) == pytest.approx(4.0, rel=1e-4)
-    detached = Registration(originals=originals, displacement=displacement.detach())
-    np.testing.assert_allclose(mapped.detach(), detached.map_points_mm(0, points), atol=1e-4)
+    # between four voxels, by scipy
+    voxels = np.linalg.inv(AFFINE) @ np.vstack([points.T, np.ones(2)])
+    components = displacement.detach().double().numpy()[0]
+    shift = [map_coordinates(component, voxels[:2], order=1) for component in components]
+    expected = points[:, :2] + np.array([2.0, 1.5]) * np.array(shift).T
+    np.testing.assert_allclose(registration.map_points_mm(0, points)[:, :2], expected, atol=1e-6)
+
+
+def test_landmarks_without_a_displacement_are_left_out_of_the_objective() -> None:
+    """Outside the fixed grid, off its plane, or off that of the moving image."""
+    fixed = np.array([[1.0, 6.0, 0.0], [100.0, 6.0, 0.0], [1.0, 6.0, 2.0], [1.0, 6.0, 0.0]])
+    moving = fixed + np.array([0.0, 2.0, 0.0])
+    moving[1:, 1] += 50  # which none of the last three may add
+    moving[3, 2] = 3.0
+    displacement = torch.zeros(1, 2, 9, 8).requires_grad_()
+    batch = registered(displacement)
+    score = make_objective("landmarks", points={"a": fixed, "b": moving}).score(batch)
+    assert score.item() == pytest.approx(2.0)
+    (gradient,) = torch.autograd.grad(score.sum(), displacement)
+    assert torch.isfinite(gradient).all()
+    # to move on along y by a voxel of 1.5 mm brings the point so much nearer
+    assert float(gradient[:, 1].sum()) == pytest.approx(-1.5)
+    mapped = batch.registration.map_points_mm(0, fixed)
+    np.testing.assert_array_equal(np.isnan(mapped).any(1), [False, True, True, False])
+
+
+def registered(displacement: Tensor) -> DifferentiableBatch:
+    """Return a pair that is registered by a displacement, whatever the network is."""
+    batch = DifferentiableBatch(
+        network=Shift(),  # type: ignore[arg-type]
+        weights={},
+        images=originals_of_a_plane(),
+    )
+    batch.__dict__["displacement"] = displacement
+    return batch

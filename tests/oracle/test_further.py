@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -134,3 +135,33 @@ def recorded(cohort: PreparedCohort, ledger: Ledger, metrics: list[str]) -> list
     oracle = Recorded(Shifting(cohort), ledger)
     (block,) = oracle.measure([()], [pair("a", "b")], metrics)
     return [float(block.values[metric][0]) for metric in metrics]
+
+
+@pytest.mark.parametrize("unknown", [np.nan, None, "", "n/a", "NA"])
+def test_an_image_of_an_unknown_value_closes_no_cycle(
+    grouped: PreparedCohort, unknown: object
+) -> None:
+    """Of b, c and d, only c is known to be of the site of a; b itself, whose site is unknown, has no third."""
+    sites = grouped.images.assign(
+        site=pd.Series(["x", "x", "x", unknown], list(NAMES), dtype=object)
+    )
+    by_site = replace(grouped, images=sites, same=("site",))
+    assert third_image(by_site, pair("a", "b")) == "c"
+    known_of_two = pd.Series(["x", "x", unknown, unknown], list(NAMES), dtype=object)
+    two_unknown = grouped.images.assign(site=known_of_two)
+    assert third_image(replace(by_site, images=two_unknown), pair("c", "a")) == "b"
+    assert third_image(replace(by_site, images=two_unknown), pair("a", "d")) is None
+
+
+def test_where_values_are_unknown_the_third_is_chosen_by_what_is_known(
+    grouped: PreparedCohort,
+) -> None:
+    """The context by which cycles are kept knows no two spellings of an unknown value, and is else as it was."""
+    contexts = []
+    for value in (np.nan, "n/a", ""):
+        sites = grouped.images.assign(site=["x", "x", "x", value])
+        oracle = Shifting(replace(grouped, images=sites, same=("site",)))
+        contexts.append(oracle.context_of("cycle_inconsistency_mm"))
+    assert len(set(contexts)) == 1
+    whole = Shifting(replace(grouped, same=("site",))).context_of("cycle_inconsistency_mm")
+    assert whole not in contexts

@@ -18,7 +18,7 @@ from hmopt.ledger import Ledger, Measurements, Recorded
 from hmopt.ledger.measurements import PAIR_COLUMNS
 from hmopt.records import Block, Pair
 from hmopt.search.objective import KNOWN, SAMPLER, Objective, optimize_scopes
-from hmopt.search.spending import FEWEST, MEASURED_PAIRS, make_spending, pair_order
+from hmopt.search.spending import FEWEST_PAIRS, MEASURED_PAIRS, make_spending, pair_order
 from hmopt.search.studies import store_studies
 from hmopt.space import Hyperparameter, Index, Space
 
@@ -156,7 +156,7 @@ def test_trials_that_are_worse_are_pruned_with_the_mean_of_what_was_measured(
     order = pair_order(search.table, search.options.seed)
     for trial in pruned:
         count = trial.user_attrs[MEASURED_PAIRS]
-        assert FEWEST <= count < len(search.pairs)
+        assert FEWEST_PAIRS <= count < len(search.pairs)
         (index,) = SPACE.index(trial.params)
         scores = [
             np.mean([search.oracle.score((index,), pair, label) for label in LABELS])

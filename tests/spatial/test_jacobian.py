@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from hmopt.errors import HmoptError
 from hmopt.spatial import identity_grid, jacobian_determinant
 
 MATRICES = {
@@ -46,3 +47,9 @@ def test_gradient_is_that_of_finite_differences() -> None:
         1, 3, 3, 4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
     assert torch.autograd.gradcheck(jacobian_determinant, displacement.requires_grad_())
+
+
+@pytest.mark.parametrize("shape", [(2, 8), (1, 8), (8, 8, 2)])
+def test_a_grid_without_inner_voxels_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(HmoptError, match="displacement: expected at least 3 voxels"):
+        jacobian_determinant(torch.zeros(1, len(shape), *shape))

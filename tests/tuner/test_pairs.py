@@ -28,6 +28,18 @@ def test_a_coarse_pair_has_means_of_intensities_and_labels_of_voxels() -> None:
     assert coarse.moving_labels is None
 
 
+@pytest.mark.parametrize(("shape", "factor"), [((7, 9), 4), ((311, 16), 4), ((5, 6, 7), 2)])
+def test_coarse_images_and_labels_are_of_one_shape(shape: tuple[int, ...], factor: int) -> None:
+    image = np.zeros(shape, np.float32)
+    labels = np.arange(image.size).reshape(shape)
+    coarse = ShownPair(name="a → b", moving=image, fixed=image, fixed_labels=labels).coarse(factor)
+    assert coarse.fixed_labels is not None
+    assert coarse.fixed_labels.shape == coarse.fixed.shape
+    for place in np.ndindex(coarse.shape):
+        middle = tuple(factor * one + factor // 2 for one in place)
+        assert coarse.fixed_labels[place] == labels[middle]
+
+
 def test_the_first_voxel_is_where_most_of_the_labels_is() -> None:
     labels = np.zeros((5, 6, 7), np.uint8)
     labels[1, 2:4, 3] = 1

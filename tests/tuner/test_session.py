@@ -168,6 +168,12 @@ def test_a_model_of_a_small_grid_is_always_answered_exactly(tuner: Tuner) -> Non
     assert not answer.header["coarse"]
 
 
+def test_a_coarse_grid_keeps_a_voxel_along_each_axis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "COARSE_VOXELS", 8)
+    assert session.coarse_factor((4, 64, 64)) == 4
+    assert session.coarse_factor((8, 8)) == 4
+
+
 def test_a_coarse_displacement_is_the_mean_in_coarse_voxels() -> None:
     field = np.arange(32, dtype=np.float32).reshape(2, 4, 4)
     coarse = coarse_displacement(field, 2)

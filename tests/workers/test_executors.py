@@ -16,7 +16,7 @@ import hmopt
 from hmopt.errors import CheckpointError, DeclarationError
 from hmopt.oracle import open_oracle
 from hmopt.study_folder import StudyFolder
-from hmopt.workflow.executor import Origin, _open, open_executor
+from hmopt.workflow.executor import OracleOrigin, _open, open_executor
 from tests.workers import asked
 from tests.workers.test_search import check_same
 
@@ -98,7 +98,9 @@ def test_the_option_leads_to_a_cluster(cluster: Any) -> None:
 def test_a_worker_that_finds_another_model_says_so(folder: Path) -> None:
     files = StudyFolder(folder)
     (cohort,) = files.prepared_folder.iterdir()
-    origin = Origin(folder=folder, stage="full", cohort=cohort.name, identity="0f", device="cpu")
+    origin = OracleOrigin(
+        folder=folder, stage="full", cohort=cohort.name, identity="0f", device="cpu"
+    )
     with pytest.raises(CheckpointError, match="expected the model 0f, which is searched, got "):
         _open(origin)
     with pytest.raises(DeclarationError, match=r"^executor: expected workers with hmopt 0\.0"):

@@ -194,6 +194,19 @@ def test_by_linear_weights_a_label_wins_that_no_single_voxel_decides() -> None:
     assert labels_at(codes, "nearest")(place).tolist() == [5]
 
 
+def test_large_codes_keep_their_value() -> None:
+    """2^53 and 2^53 + 1 are one number in double precision."""
+    from hmopt.interop.resampling import labels_at
+
+    codes = np.array([2**53, 2**53 + 1]).reshape(2, 1, 1)
+    places = np.array([[0.4, 0, 0], [0.5, 0, 0], [1.2, 0, 0], [1.5, 0, 0]])
+    for interpolation in ("nearest", "linear"):
+        found = labels_at(codes, interpolation)(places).tolist()
+        assert found[0] == 2**53
+        assert found[2:] == [2**53 + 1, 0]
+    assert labels_at(codes, "nearest")(places)[1] == 2**53 + 1
+
+
 def still(path: Path, shift: Sequence[float] = (0.0, 0.0, 0.0)) -> Path:
     sitk.WriteTransform(sitk.TranslationTransform(3, list(shift)), str(path))
     return path

@@ -3,6 +3,7 @@
 import re
 import signal
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,11 +23,11 @@ from hmopt.errors import DeclarationError, FailedPairsError, SearchError
 from hmopt.ledger import Ledger, Recorded
 from hmopt.records import Block, Pair, Request
 from hmopt.workflow import executor as executor_module
-from hmopt.workflow.executor import TRIES, ExecutorDispatcher, Origin, dask_executor
+from hmopt.workflow.executor import TRIES, ExecutorDispatcher, OracleOrigin, dask_executor
 from tests.workers import work
 
 EVERYTHING = {(place, pair.id) for (place,) in work.SETTINGS for pair in work.PAIRS}
-ORIGIN = Origin(
+ORIGIN = OracleOrigin(
     folder=Path("nowhere"), stage="full", cohort="0c", identity=work.Formula.identity, device="cpu"
 )
 
@@ -317,6 +318,32 @@ def said(*arguments: object) -> str:
     lines = result.output.strip().splitlines()
     assert len(lines) == 1
     return str(lines[0])
+
+
+def test_two_requests_open_an_oracle_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thread of a worker opens its own; neither waits for the other."""
+    both_open = threading.Barrier(2, timeout=10)
+
+    def opened(_origin: OracleOrigin) -> Formula:
+        both_open.wait()
+        return Formula()
+
+    monkeypatch.setattr(executor_module, "_open", opened)
+    oracles = executor_module._Opened()
+    request = Request(settings=((0,),), pairs=tuple(work.PAIRS[:1]), metrics=tuple(work.METRICS))
+    task = executor_module._Task(origin=ORIGIN, request=request)
+    both_lent = threading.Barrier(2, timeout=10)
+
+    def use() -> object:
+        with oracles.lent(task) as oracle:
+            both_lent.wait()
+            return oracle
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = [future.result() for future in [pool.submit(use), pool.submit(use)]]
+    assert first is not second
+    with oracles.lent(task) as again:
+        assert again in (first, second)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,8 @@ def test_the_command_line_tunes_a_pair_by_another_objective(tuned: Path, tmp_pat
     assert "pair=" in result.stdout
     record = StudyFolder(folder).gradient
     assert record is not None
-    assert (record.objective, record.direction) == ("inverse_consistency", "minimize")
+    assert record.objective == "inverse_consistency_voxels"
+    assert record.direction == "minimize"
     material = read_material(folder)
     assert material.gradient is not None
     assert material.gradient.compared == []
@@ -131,6 +132,8 @@ def test_what_cannot_be_tuned_is_refused(tuned: Path, tmp_path: Path) -> None:
         hmopt.tune_by_gradient(tuned, starts=0)
     with pytest.raises(DeclarationError, match="objective: expected one of"):
         hmopt.tune_by_gradient(tuned, objective="overlap", device="cpu")
+    with pytest.raises(DeclarationError, match="got cycle_inconsistency_voxels, which needs"):
+        hmopt.tune_by_gradient(tuned, objective="cycle_inconsistency_voxels", device="cpu")
     with pytest.raises(SearchError, match="label: expected a value that was searched"):
         hmopt.tune_by_gradient(tuned, scope="label=nowhere", device="cpu")
     points = tmp_path / "points.csv"

@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel
@@ -6,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmopt.data.cohort import read_cohort
 from hmopt.data.inspection import inspect_cohort
 from hmopt.declaration import CohortOptions, Study
 from hmopt.errors import DataError
+from hmopt.workflow import infer as infer_module
 from hmopt.workflow.new import infer_study
+from tests.data.whole_cohort import read_cohort
 
 SHAPE, SPACING_MM = (20, 24, 18), (1.0, 1.0, 1.0)
 
@@ -144,3 +146,15 @@ def test_ages_are_cut_into_three_and_names_of_sites_are_not(tmp_path: Path) -> N
         ["age"],
         ["site"],
     ]
+
+
+def test_the_spacing_is_the_median_along_each_axis() -> None:
+    """Of (1, 4), (2, 1) and (3, 3) mm no image has it: it is (2, 3) mm."""
+    found: Any = SimpleNamespace(
+        spacings_mm=np.array([[1.0, 9.0, 4.0], [2.0, 9.0, 1.0], [3.0, 9.0, 3.0]]),
+        extents_mm=np.array([60.0, 9.0, 60.0]),
+        same_spacing=False,
+    )
+    remarks: dict[str, str] = {}
+    assert infer_module._spacing(found, [0, 2], remarks) == [2, 3]
+    assert remarks["preprocessing.spacing_mm"] == "The median spacing of the images."

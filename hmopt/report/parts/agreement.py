@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hmopt.analysis.agreement import Agreement
-from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget, negligible_gap
+from hmopt.analysis.baselines import BaselineComparison, Budget, negligible_gap
 from hmopt.analysis.evidence import Evidence
 from hmopt.report.figure import (
     GRID,
@@ -42,6 +42,7 @@ from hmopt.report.words import (
     signed,
     symbol,
 )
+from hmopt.search.scopes import WHOLE_COHORT
 from hmopt.space import Setting, Space
 
 CLOSE = 0.95
@@ -65,8 +66,8 @@ class AgreementPart(ReportPart):
         space = material.searched.space
         metric = material.searched.search.metric
         agreements = compared.main.agreements
-        labels = [agreement for scope, agreement in agreements.items() if scope != COHORT]
-        figures = {"agreement": agreement_figure(agreements[COHORT], space, metric)}
+        labels = [agreement for scope, agreement in agreements.items() if scope != WHOLE_COHORT]
+        figures = {"agreement": agreement_figure(agreements[WHOLE_COHORT], space, metric)}
         if labels:
             figures["agreement-structures"] = labels_figure(labels, space, metric)
         rows = [_row(agreement) for agreement in agreements.values()]
@@ -98,7 +99,7 @@ def _verdicts(compared: BaselineComparison, metric: str) -> dict[str, str]:
 
 def found(compared: BaselineComparison, metric: str) -> str:
     """Return whether the gap is negligible, what was compared, and the gap, a sentence each."""
-    agreement = compared.main.agreements[COHORT]
+    agreement = compared.main.agreements[WHOLE_COHORT]
     limit = negligible_gap(metric)
     gap = agreement.mean_gap
     count = f"{len(agreement.settings)} {_plural(agreement)}"
@@ -256,7 +257,7 @@ def _equal_steps(compared: BaselineComparison) -> str:
     equal = compared.equal
     if equal is None or equal is compared.main:
         return ""
-    gap = gain_text(equal.agreements[COHORT].mean_gap.estimate)
+    gap = gain_text(equal.agreements[WHOLE_COHORT].mean_gap.estimate)
     steps = equal.hypermorphs.steps
     return f"For hypermorphs trained for as many steps as one separate network ({steps}), the gap is {gap}."
 
@@ -264,7 +265,7 @@ def _equal_steps(compared: BaselineComparison) -> str:
 def _equal_steps_numbers(compared: BaselineComparison) -> dict[str, Any]:
     if compared.equal is None:
         return {}
-    agreement = compared.equal.agreements[COHORT]
+    agreement = compared.equal.agreements[WHOLE_COHORT]
     return {
         **named("gap_equal_steps", agreement.mean_gap.estimate),
         "gap_equal_steps_upper_bound": agreement.upper_bound,
@@ -273,9 +274,9 @@ def _equal_steps_numbers(compared: BaselineComparison) -> dict[str, Any]:
 
 
 def _full_steps(compared: BaselineComparison) -> str:
-    if COHORT not in compared.confirmed:
+    if WHOLE_COHORT not in compared.confirmed:
         return ""
-    gap = gain_text(compared.confirmed[COHORT].mean_gap.estimate)
+    gap = gain_text(compared.confirmed[WHOLE_COHORT].mean_gap.estimate)
     best = setting_text(compared.optimum)
     return (
         f"At {best}, separate networks were also trained for {compared.full_steps} steps; their gap to the "
@@ -288,7 +289,7 @@ def _ranks(budget: Budget) -> str:
     correlations = [
         agreement.rank_correlation
         for scope, agreement in budget.agreements.items()
-        if scope != COHORT and agreement.ranking in (Evidence.FOUND, Evidence.NONE)
+        if scope != WHOLE_COHORT and agreement.ranking in (Evidence.FOUND, Evidence.NONE)
     ]
     if not correlations:
         return ""
@@ -301,7 +302,7 @@ def _ranks(budget: Budget) -> str:
 
 
 def _numbers(budget: Budget) -> dict[str, Any]:
-    agreement = budget.agreements[COHORT]
+    agreement = budget.agreements[WHOLE_COHORT]
     gaps: dict[str, list[float]] = {}
     correlations: dict[str, float] = {}
     shifts: dict[str, dict[str, float]] = {}
@@ -332,9 +333,9 @@ def _by_setting(agreement: Agreement) -> list[dict[str, Any]]:
 
 
 def _full_steps_numbers(compared: BaselineComparison) -> dict[str, Any]:
-    if COHORT not in compared.confirmed:
+    if WHOLE_COHORT not in compared.confirmed:
         return {}
-    gap = compared.confirmed[COHORT].mean_gap
+    gap = compared.confirmed[WHOLE_COHORT].mean_gap
     return {**named("gap_at_full_steps", gap.estimate), "full_steps": compared.full_steps}
 
 

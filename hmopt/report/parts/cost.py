@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hmopt.analysis.baselines import BaselineComparison, Budget, Replicates
-from hmopt.analysis.cost import Cost, Work, break_even, find_cost, training_work
+from hmopt.analysis.cost import Cost, Work, break_even_settings, find_cost, training_work
 from hmopt.declaration.search import SearchOptions
 from hmopt.report.figure import MUTED, OTHER, OWN, PAPER, legend, new_figure
 from hmopt.report.material import Material
@@ -118,7 +118,9 @@ class Prices:
     def break_even(self, hyperparameters: int) -> int:
         """Return the number of settings from which on separate networks cost more."""
         searched = self.searched(hyperparameters)
-        return break_even(self.hypermorph, self.separate, self.measured, self.pairs, searched)
+        return break_even_settings(
+            self.hypermorph, self.separate, self.measured, self.pairs, searched
+        )
 
     def at_known_rates(self) -> "Prices":
         """Return the same as if the best learning rate of each setting had been known before."""

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget, Replicates
+from hmopt.analysis.baselines import BaselineComparison, Budget, Replicates
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.resampling import Estimate
 from hmopt.catalogue import find_metric
@@ -33,7 +33,7 @@ from hmopt.report.words import (
     spread,
     symbol,
 )
-from hmopt.search.scopes import Scope
+from hmopt.search.scopes import WHOLE_COHORT, Scope
 from hmopt.space import Setting, Space
 
 LOOKS = ((OWN, "o", "-"), (THIRD, "^", "-."), (OTHER, "s", "--"))
@@ -54,7 +54,7 @@ class InitializationPart(ReportPart):
         """Return the spread over starts; None where nothing was compared at the cohort's best setting."""
         compared = material.compared
         assert compared is not None
-        if COHORT not in compared.main.spread_ratios:
+        if WHOLE_COHORT not in compared.main.spread_ratios:
             return None
         space = material.searched.space
         metric = material.searched.search.metric
@@ -73,9 +73,9 @@ class InitializationPart(ReportPart):
 
 def found(compared: BaselineComparison, metric: str) -> str:
     """Return one sentence: the standard deviation of either over random starts, and whether one is larger."""
-    hypermorphs = compared.main.hypermorphs.at_optimum[COHORT]
-    separate = compared.separate.at_optimum[COHORT]
-    ratio, evidence = compared.main.spread_ratios[COHORT]
+    hypermorphs = compared.main.hypermorphs.at_optimum[WHOLE_COHORT]
+    separate = compared.separate.at_optimum[WHOLE_COHORT]
+    ratio, evidence = compared.main.spread_ratios[WHOLE_COHORT]
     of_hypermorph = f"{_deviation(hypermorphs.score_spread)} ({hypermorphs.models} starts)"
     of_separate = f"{_deviation(separate.score_spread)} ({separate.models} starts)"
     amounts = (
@@ -144,14 +144,14 @@ def _notes(families: Sequence[Replicates], compared: BaselineComparison) -> list
     curves = [
         f"{number(_along(family), 4)} for {counted(family)}"
         for family in families
-        if COHORT in family.along and family.along[COHORT].models > 1
+        if WHOLE_COHORT in family.along and family.along[WHOLE_COHORT].models > 1
     ]
     if curves:
         notes.append(f"Root mean square of the SD over all compared settings: {', '.join(curves)}.")
     gains: list[str] = []
     for family in families:
-        if COHORT in family.ensemble_gains:
-            gain = gain_text(family.ensemble_gains[COHORT])
+        if WHOLE_COHORT in family.ensemble_gains:
+            gain = gain_text(family.ensemble_gains[WHOLE_COHORT])
             gains.append(f"{gain} for {family.ensemble} {family_name(family)}")
     if gains:
         best = setting_text(compared.optimum)
@@ -160,15 +160,15 @@ def _notes(families: Sequence[Replicates], compared: BaselineComparison) -> list
 
 
 def _along(family: Replicates) -> float:
-    deviations = family.along[COHORT].curve_spread
+    deviations = family.along[WHOLE_COHORT].curve_spread
     mean_square = np.mean(deviations**2)
     return float(np.sqrt(mean_square))
 
 
 def _numbers(budget: Budget, separate: Replicates) -> dict[str, Any]:
-    if COHORT not in budget.spread_ratios:
+    if WHOLE_COHORT not in budget.spread_ratios:
         return {}
-    ratio, evidence = budget.spread_ratios[COHORT]
+    ratio, evidence = budget.spread_ratios[WHOLE_COHORT]
     return {
         **_family_numbers(budget.hypermorphs, "hypermorph"),
         **_family_numbers(separate, "separate"),
@@ -178,12 +178,12 @@ def _numbers(budget: Budget, separate: Replicates) -> dict[str, Any]:
 
 
 def _family_numbers(family: Replicates, name: str) -> dict[str, Any]:
-    at_optimum = family.at_optimum[COHORT]
-    along = family.along.get(COHORT)
+    at_optimum = family.at_optimum[WHOLE_COHORT]
+    along = family.along.get(WHOLE_COHORT)
     optima = {}
     if along is not None:
         optima = {key: one.value for key, one in along.optimum_spread.items()}
-    gain = family.ensemble_gains.get(COHORT)
+    gain = family.ensemble_gains.get(WHOLE_COHORT)
     return {
         **named(f"initialization_sd_{name}", at_optimum.score_spread),
         f"initializations_{name}": at_optimum.models,
@@ -259,7 +259,7 @@ def _draw_scores(axes: Axes, families: Sequence[Replicates], metric: str) -> Non
     sign = 1 if find_metric(metric).direction == "maximize" else -1
     for row, (family, look) in enumerate(zip(families, LOOKS, strict=False)):
         colour, mark, _ = look
-        over_starts = family.at_optimum[COHORT]
+        over_starts = family.at_optimum[WHOLE_COHORT]
         scores = over_starts.scores[:, 0]
         deviation = np.nan_to_num(over_starts.score_spread.value)
         axes.errorbar(
@@ -272,9 +272,9 @@ def _draw_scores(axes: Axes, families: Sequence[Replicates], metric: str) -> Non
             capsize=4,
         )
         _draw_marks(axes, scores, row, colour, mark)
-        if COHORT in family.ensemble_gains:
+        if WHOLE_COHORT in family.ensemble_gains:
             members = scores[: family.ensemble].mean()
-            ensemble = members + sign * family.ensemble_gains[COHORT].value
+            ensemble = members + sign * family.ensemble_gains[WHOLE_COHORT].value
             axes.plot(ensemble, -row, "*", color=colour, markersize=12)
     _name_rows(axes, [family_name(family) for family in families])
     axes.locator_params(axis="x", nbins=5)
@@ -282,9 +282,9 @@ def _draw_scores(axes: Axes, families: Sequence[Replicates], metric: str) -> Non
 
 def _draw_deviations(axes: Axes, families: Sequence[Replicates], space: Space) -> None:
     for family, (colour, mark, line) in zip(families, LOOKS, strict=False):
-        if COHORT not in family.along:
+        if WHOLE_COHORT not in family.along:
             continue
-        along = family.along[COHORT]
+        along = family.along[WHOLE_COHORT]
         places, values = along_first(along.settings, space)
         deviations = along.curve_spread[places]
         look = f"{mark}{line}"
@@ -301,10 +301,10 @@ def _draw_deviations(axes: Axes, families: Sequence[Replicates], space: Space) -
 
 def _draw_optima(axes: Axes, families: Sequence[Replicates]) -> None:
     for row, (family, look) in enumerate(zip(families, LOOKS, strict=False)):
-        if COHORT not in family.along:
+        if WHOLE_COHORT not in family.along:
             continue
         colour, mark, _ = look
-        optima = family.along[COHORT].optima
+        optima = family.along[WHOLE_COHORT].optima
         _draw_marks(axes, optima[:, 0], row, colour, mark)
     _name_rows(axes, [""] * len(families))
 

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from hmopt.analysis.agreement import Regret
-from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget, negligible_gap
+from hmopt.analysis.baselines import BaselineComparison, Budget, negligible_gap
 from hmopt.analysis.evidence import Evidence
 from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section
@@ -19,6 +19,7 @@ from hmopt.report.words import (
     scope_title,
     setting_text,
 )
+from hmopt.search.scopes import WHOLE_COHORT
 from hmopt.space import Setting, Space
 
 HALF = 0.5
@@ -36,7 +37,7 @@ class RegretPart(ReportPart):
         """Return the regret of every scope; None where no subject could be held out."""
         compared = material.compared
         assert compared is not None
-        if COHORT not in compared.main.regrets:
+        if WHOLE_COHORT not in compared.main.regrets:
             return None
         space = material.searched.space
         metric = material.searched.search.metric
@@ -45,7 +46,7 @@ class RegretPart(ReportPart):
         default = setting_text(compared.default)
         return Section(
             title=f"How much {metric_name(metric)} is lost by retraining at {best_name(space)}?",
-            found=found(regrets[COHORT], space, compared.default, metric),
+            found=found(regrets[WHOLE_COHORT], space, compared.default, metric),
             table=pd.DataFrame([_row(regret, best, default) for regret in regrets.values()]),
             notes=tuple(_notes(compared, best)),
             numbers=at_both(compared, _numbers),
@@ -53,16 +54,16 @@ class RegretPart(ReportPart):
 
 
 def _notes(compared: BaselineComparison, best: str) -> list[str]:
-    settings = len(compared.main.agreements[COHORT].settings)
+    settings = len(compared.main.agreements[WHOLE_COHORT].settings)
     notes = [
         "All scores are of separate networks, each trained at one setting, on subjects that were not used to "
         f"choose the setting. The loss is the difference to the best of the {settings} trained settings, chosen on "
         "the same subjects. A negative loss is a gain.",
-        _starts(compared.main.regrets[COHORT]),
+        _starts(compared.main.regrets[WHOLE_COHORT]),
     ]
     equal = compared.equal
-    if equal is not None and equal is not compared.main and COHORT in equal.regrets:
-        lost = gain_text(equal.regrets[COHORT].retraining.estimate)
+    if equal is not None and equal is not compared.main and WHOLE_COHORT in equal.regrets:
+        lost = gain_text(equal.regrets[WHOLE_COHORT].retraining.estimate)
         notes.append(
             f"At the {best} that was trained no longer than one separate network, retraining loses {lost}."
         )
@@ -132,9 +133,9 @@ def _conclusion(regret: Regret) -> str:
 
 
 def _numbers(budget: Budget) -> dict[str, Any]:
-    if COHORT not in budget.regrets:
+    if WHOLE_COHORT not in budget.regrets:
         return {}
-    regret = budget.regrets[COHORT]
+    regret = budget.regrets[WHOLE_COHORT]
     by_label = {
         scope.label: _label_numbers(one) for scope, one in budget.regrets.items() if scope.label
     }

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from hmopt.analysis.pareto import SURE, Front
 from hmopt.analysis.resampling import NOTHING
+from hmopt.catalogue.metrics import FOLDING
 from hmopt.files import slug
 from hmopt.report.figure import GRID, MUTED, OTHER, OWN, THIRD, new_figure
 from hmopt.report.material import Material
@@ -31,7 +32,6 @@ from hmopt.report.words import (
     value_name,
     whole_percent,
 )
-from hmopt.search.curve import FOLDING
 from hmopt.search.tradeoff import Axis, Tradeoff
 from hmopt.space import Setting, Space
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hmopt.analysis.baselines import COHORT, BaselineComparison, Budget, ChosenRates
+from hmopt.analysis.baselines import BaselineComparison, Budget, ChosenRates
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.jackknife import Mean
 from hmopt.analysis.resampling import Estimate
@@ -21,6 +21,7 @@ from hmopt.report.material import Material, read_material
 from hmopt.report.part import Section
 from hmopt.report.parts import agreement, cost, initialization, make_sections, regret
 from hmopt.report.summary import summary
+from hmopt.search.scopes import WHOLE_COHORT
 from hmopt.space import Hyperparameter, Setting, Space
 
 PLACES = np.linspace(0, 1, 9)
@@ -145,8 +146,8 @@ def gap(
 ) -> str:
     """Return the sentence on a mean gap, as if subjects and starts had said so."""
     mean = Mean(value=value, error=error, freedom=subjects - 1, subjects=subjects)
-    told = replace(compared.main.agreements[COHORT], mean_gap=mean, initializations=starts)
-    main = replace(compared.main, agreements={COHORT: told})
+    told = replace(compared.main.agreements[WHOLE_COHORT], mean_gap=mean, initializations=starts)
+    main = replace(compared.main, agreements={WHOLE_COHORT: told})
     return agreement.found(replace(compared, budgets=(*compared.budgets[:-1], main)), "dice")
 
 
@@ -308,12 +309,14 @@ def test_trials_of_rates_are_the_price_of_separate_networks_and_both_prices_are_
 def test_a_rank_correlation_is_told_only_where_there_is_one(
     build: Build, alike: BaselineComparison
 ) -> None:
-    assert agreement.ranking(alike.main.agreements[COHORT]).startswith("1.00 (")
+    assert agreement.ranking(alike.main.agreements[WHOLE_COHORT]).startswith("1.00 (")
     assert (
-        agreement.ranking(build(hump(0.375), hump(0.375), (-0.2, 0.0, 0.2)).main.agreements[COHORT])
+        agreement.ranking(
+            build(hump(0.375), hump(0.375), (-0.2, 0.0, 0.2)).main.agreements[WHOLE_COHORT]
+        )
         == "flat"
     )
-    few = replace(alike.main.agreements[COHORT], ranking=Evidence.TOO_FEW)
+    few = replace(alike.main.agreements[WHOLE_COHORT], ranking=Evidence.TOO_FEW)
     assert agreement.ranking(few) == "too few"
 
 
@@ -341,7 +344,7 @@ def test_an_amortized_model_that_wants_another_setting_is_told_by_its_shift_and_
 def test_the_sentence_on_regret_names_the_better_choice(
     build: Build, best: float, expected: str
 ) -> None:
-    told = build(hump(best), hump(0.375)).main.regrets[COHORT]
+    told = build(hump(best), hump(0.375)).main.regrets[WHOLE_COHORT]
     assert expected in regret.found(told, SPACE, {"regularization": 0.5}, "dice")
 
 
@@ -352,7 +355,7 @@ def mean(value: float, error: float, subjects: int = 9) -> Mean:
 def test_losses_that_are_surely_small_are_negligible_and_few_subjects_or_starts_say_nothing(
     build: Build,
 ) -> None:
-    told = build(0.7 + 0.001 * PLACES, hump(0.375)).main.regrets[COHORT]
+    told = build(0.7 + 0.001 * PLACES, hump(0.375)).main.regrets[WHOLE_COHORT]
     sentence = regret.found(told, SPACE, {"regularization": 0.5}, "dice")
     assert sentence.startswith("With confidence, both losses are negligible: retraining")
     few = replace(told, evidence=Evidence.TOO_FEW)
@@ -393,7 +396,7 @@ def test_the_regret_says_whether_its_intervals_count_random_starts(
 
 
 def spreads(compared: BaselineComparison, ratio: Estimate, evidence: Evidence) -> str:
-    budget = replace(compared.main, spread_ratios={COHORT: (ratio, evidence)})
+    budget = replace(compared.main, spread_ratios={WHOLE_COHORT: (ratio, evidence)})
     return initialization.found(replace(compared, budgets=(budget,)), "dice")
 
 
