@@ -13,6 +13,7 @@ import pandas as pd
 
 from hmopt.analysis.cross_validation import by_kinds
 from hmopt.analysis.evidence import Evidence, holm, of_mean
+from hmopt.analysis.held_out import with_choices
 from hmopt.analysis.jackknife import Mean, jackknife
 from hmopt.analysis.resampling import Estimate, Interval
 from hmopt.analysis.scope_result import ScopeResult
@@ -115,7 +116,11 @@ def judged(transfers: Iterable[Transfer], margin: float) -> dict[Scope, Transfer
 
 
 def _loss(result: ScopeResult, setting: Setting, pairs: pd.DataFrame) -> Mean | None:
-    """Return the mean loss over held-out pairs; None where there is none, or no measurement."""
+    """Return the mean loss over held-out pairs; None where there is none, or no measurement.
+
+    The setting of there is given and the scope's own is chosen, so that the error has the variance of
+    the choice, as that of a gain over the default.
+    """
     held_out = result.held_out
     response = result.full.response
     if held_out is None:
@@ -130,7 +135,9 @@ def _loss(result: ScopeResult, setting: Setting, pairs: pd.DataFrame) -> Mean | 
     rows = pairs.iloc[held_out.pairs]
     moving = rows["moving_subject"].to_numpy(dtype=object)
     fixed = rows["fixed_subject"].to_numpy(dtype=object)
-    return jackknife(losses, moving, fixed)
+    of_given_choices = jackknife(losses, moving, fixed)
+    of_splits = gain(response.metric, held_out.of_splits, float(there.mean()))
+    return with_choices(of_given_choices, of_splits, held_out.ratio)
 
 
 def overlap(one: Interval, other: Interval) -> bool | None:

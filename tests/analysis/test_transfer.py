@@ -5,8 +5,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from hmopt.analysis.evidence import Evidence
+from hmopt.analysis import simulation
+from hmopt.analysis.evidence import LEVEL, Evidence
+from hmopt.analysis.jackknife import jackknife
 from hmopt.analysis.resampling import Interval
 from hmopt.analysis.scope_result import analyse_scopes
 from hmopt.analysis.transfer import find_transfers, overlap
@@ -14,6 +17,7 @@ from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope
 from hmopt.space import Hyperparameter, Space, as_number
+from tests.analysis.simulated_entries import simulated
 
 SPACE = Space(hyperparameters=(Hyperparameter(name="regularization", step=0.1),))
 COHORT = Scope(criteria=())
@@ -68,6 +72,35 @@ def test_the_same_best_setting_would_do() -> None:
 
 def test_a_flat_curve_makes_every_setting_do() -> None:
     assert transfers(measure(best=0.3, steep=0.001), there=0.9)[COHORT].would_do
+
+
+def test_a_loss_of_zero_is_claimed_no_more_often_than_the_level_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All settings are equal, and the given one is not chosen: most that varies is the choice."""
+    monkeypatch.setattr("hmopt.analysis.optimum.DRAWS", 2)
+    cohorts = 120
+    options = SearchOptions(splits=15, margin=1e-5)
+    alarms, of_given_choices = 0, 0
+    for seed in range(cohorts):
+        measured = simulated(simulation.flat(1), seed, subjects=12)
+        results = analyse_scopes(measured, None, [COHORT], options)
+        settings = {COHORT: {"regularization": 0.5}}
+        loss = find_transfers(results, settings, measured.pairs, 1e-5)[COHORT].loss
+        alarms += loss.p_value <= LEVEL
+        held_out = results[0].held_out
+        assert held_out is not None
+        default = results[0].full.response.place((100,))
+        losses = held_out.scores - results[0].full.response.scores[default]
+        sides = (measured.pairs[f"{side}_subject"].to_numpy(object) for side in ("moving", "fixed"))
+        of_given_choices += jackknife(losses, *sides).p_value <= LEVEL
+        # the loss with the default setting is the gain over it
+        over_default = held_out.over_default
+        expected = (over_default.value, over_default.error)
+        assert (loss.value, loss.error) == pytest.approx(expected, abs=1e-12)
+    most = stats.binom.ppf(0.999, cohorts, LEVEL)
+    assert alarms <= most
+    assert of_given_choices > alarms
 
 
 def test_few_subjects_give_no_verdict() -> None:
