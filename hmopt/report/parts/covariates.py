@@ -120,6 +120,8 @@ def _effect(one: Sensitivity) -> str:
     value, low, high = one.effect
     if number(value) == MISSING:
         return MISSING
+    if number(low) == MISSING:
+        return signed(value, 2)
     return f"{signed(value, 2)} ({spread(low, high, 2)})"
 
 
