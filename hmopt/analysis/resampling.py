@@ -12,7 +12,7 @@ subjects: drawing a, a, c gives n = (2, 0, 1), so that the pairs (a, b), (a, c),
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -148,12 +148,18 @@ class Samples:
     ----------
     weights
         Weight of each pair in each sample, shape (draws, n), from `draw_weights`.
-    subjects
-        Number of subjects that were resampled.
+    members
+        Whether each resampled subject is in each pair, shape (subjects, n).
     """
 
     weights: Floats
-    subjects: int
+    members: Mask
+
+    @cached_property
+    def subjects(self) -> int:
+        """Number of resampled subjects that are in a pair."""
+        in_a_pair = self.members.any(axis=1)
+        return int(in_a_pair.sum())
 
     @property
     def enough(self) -> bool:
@@ -161,9 +167,11 @@ class Samples:
         return self.subjects >= FEWEST_SUBJECTS
 
     def of(self, pairs: Mask) -> "Samples":
-        """Return the same samples of some of the pairs, a mask of shape (n,)."""
-        weights = self.weights[:, pairs]
-        return Samples(weights=weights, subjects=self.subjects)
+        """Return the same samples of some of the pairs, a mask of shape (n,).
+
+        Subjects without any of these pairs do not count any more.
+        """
+        return Samples(weights=self.weights[:, pairs], members=self.members[:, pairs])
 
     def means(self, values: Floats) -> Floats:
         """Compute the mean in each sample, its deviations widened for few subjects.
@@ -194,9 +202,11 @@ def draw(
     always: str | None = None,
 ) -> Samples:
     """Draw samples of the subjects of pairs; parameters as of `draw_weights`."""
-    resampled = {*moving, *fixed} - {always}
+    resampled = sorted({*moving, *fixed} - {always})
+    names = np.array(resampled, dtype=object)[:, None]
+    members = (names == moving) | (names == fixed)
     weights = draw_weights(moving, fixed, draws, seed, always)
-    return Samples(weights=weights, subjects=len(resampled))
+    return Samples(weights=weights, members=members)
 
 
 @lru_cache(maxsize=1024)

@@ -67,9 +67,22 @@ def test_the_interval_of_independent_within_subject_scores_is_that_of_students_t
 
 
 def test_samples_of_some_pairs_are_those_of_all_of_them() -> None:
-    drawn = Samples(weights=np.array([[1.0, 0.0, 2.0], [0.0, 3.0, 1.0]]), subjects=1)
+    weights = np.array([[1.0, 0.0, 2.0], [0.0, 3.0, 1.0]])
+    drawn = Samples(weights=weights, members=np.ones((1, 3), dtype=bool))
     some = drawn.of(np.array([True, False, True]))
     np.testing.assert_allclose(some.means(np.array([3.0, 6.0])), [5.0, 6.0])
+
+
+def test_subjects_are_those_of_the_pairs_that_were_kept() -> None:
+    names = np.array([f"s{number}" for number in range(8)], dtype=object)
+    drawn = draw(names, np.roll(names, 1), draws=50, seed=0)
+    assert (drawn.subjects, drawn.enough) == (8, True)
+    # s0 and s7, s1 and s0, s2 and s1
+    some = drawn.of(np.arange(8) < 3)
+    assert (some.subjects, some.enough) == (4, False)
+    assert np.isnan(estimate(some, np.array([0.7, 0.8, 0.9]))[1:]).all()
+    about_one = draw(names, np.full(8, "s0", object), draws=50, seed=0, always="s0")
+    assert about_one.subjects == 7
 
 
 def test_the_ends_of_an_interval_are_samples_so_that_settings_stay_on_the_lattice() -> None:
