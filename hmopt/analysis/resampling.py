@@ -33,6 +33,8 @@ Names = NDArray[np.object_]
 """Names of subjects."""
 
 COVERAGE = 0.95
+END = (1 + COVERAGE) / 2
+"""Quantile at the upper end of the middle 95 %."""
 
 FEWEST_SUBJECTS = 5
 """Subjects below which there is neither an interval nor a verdict.
@@ -173,13 +175,15 @@ class Samples:
         """
         return Samples(weights=self.weights[:, pairs], members=self.members[:, pairs])
 
-    def means(self, values: Floats) -> Floats:
+    def means(self, values: Floats, level: float = END) -> Floats:
         """Compute the mean in each sample, its deviations widened for few subjects.
 
         Parameters
         ----------
         values
             Shape (..., n).
+        level
+            Quantile of the means that is asked for, as of `widening`.
 
         Returns
         -------
@@ -189,7 +193,7 @@ class Samples:
         centre = values.mean(axis=-1)
         means = weighted_means(self.weights, values)
         deviations = means - centre
-        factor = widening(self.subjects)
+        factor = widening(self.subjects, level)
         widened: Floats = centre + factor * deviations
         return widened
 
@@ -210,15 +214,22 @@ def draw(
 
 
 @lru_cache(maxsize=1024)
-def widening(subjects: int) -> float:
-    """Compute the factor that makes the middle 95 % of bootstrap means a t interval.
+def widening(subjects: int, level: float = END) -> float:
+    """Compute the factor that makes a quantile of bootstrap means the end of a t interval.
 
     Drawing n of n subjects gives a variance that is too small by (n - 1) / n, and quantiles of a
-    normal distribution where those of Student's t with n - 1 degrees of freedom belong:
+    normal distribution where those of Student's t with n - 1 degrees of freedom belong. At level p
 
-        √(n / (n - 1)) · t_{0.975, n - 1} / z_{0.975}
+        √(n / (n - 1)) · t_{p, n - 1} / z_p
 
     It is 1 for a single subject, whose variance is unknown.
+
+    Parameters
+    ----------
+    subjects
+        Number n of subjects.
+    level
+        The quantile p, above 0.5, such as `END` for both ends of the middle 95 %.
 
     References
     ----------
@@ -229,10 +240,11 @@ def widening(subjects: int) -> float:
     --------
     >>> round(widening(8), 3), round(widening(40), 3)
     (1.29, 1.045)
+    >>> round(widening(8, level=0.95), 3)
+    1.231
     """
     if subjects < 2:
         return 1.0
-    level = (1 + COVERAGE) / 2
     freedom = subjects - 1
     of_variance = math.sqrt(subjects / freedom)
     of_student = stats.t.ppf(level, freedom)

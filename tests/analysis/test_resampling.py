@@ -9,6 +9,7 @@ from hmopt.analysis.resampling import (
     estimate,
     interval,
     weighted_means,
+    widening,
 )
 
 MOVING = np.array(["a", "a", "b", "c", "c"], dtype=object)
@@ -93,3 +94,22 @@ def test_the_ends_of_an_interval_are_samples_so_that_settings_stay_on_the_lattic
 
 def test_nothing_drawn_gives_an_unknown_interval() -> None:
     assert np.isnan(interval(np.empty(0))).all()
+
+
+@pytest.mark.parametrize("level", [0.95, 0.975, 0.9875])
+@pytest.mark.parametrize("subjects", [5, 12])
+def test_a_quantile_of_widened_means_is_the_end_of_a_t_interval_of_its_level(
+    subjects: int, level: float
+) -> None:
+    names = np.array([f"s{i}" for i in range(subjects)], dtype=object)
+    values = stats.norm.ppf((np.arange(subjects) + 0.5) / subjects)
+    drawn = draw(names, names, draws=40_000, seed=3)
+    # the standard deviation of bootstrap means stands for their quantiles, which are nearly normal
+    deviation = drawn.means(values, level).std()
+    reach = deviation * stats.norm.ppf(level)
+    error = values.std(ddof=1) / np.sqrt(subjects)
+    assert reach == pytest.approx(stats.t.ppf(level, subjects - 1) * error, rel=0.02)
+
+
+def test_the_factor_of_another_level_differs() -> None:
+    assert widening(8, level=0.95) < widening(8) < widening(8, level=0.9875)
