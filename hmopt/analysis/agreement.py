@@ -444,7 +444,7 @@ def _means_of_splits(models: ModelScores, settings: Sequence[Index | None], scor
     scored
         Whether each pair counts, shape (n,).
     """
-    means = {None: np.nan}
+    means: dict[Index | None, float] = {None: np.nan}
     for setting in dict.fromkeys(settings):
         if setting is not None:
             means[setting] = float(scores_at(models, setting)[:, scored].mean())

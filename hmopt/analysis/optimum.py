@@ -255,11 +255,8 @@ def _surface(space: Space, settings: tuple[Index, ...]) -> tuple[list[Index], Fl
     per_hyperparameter = round(CANDIDATES ** (1 / dimensions))
     even = even_lattice(space, per_hyperparameter)
     candidates = sorted({*settings, *even})
-    # every hyperparameter from 0 to 1, so that distances along all of them are alike
-    points = [hyperparameter.points for hyperparameter in space.hyperparameters]
-    scale = np.subtract(points, 1.0)
-    measured = np.array(settings) / scale
-    wanted = np.array(candidates) / scale
+    measured = unit_places(space, settings)
+    wanted = unit_places(space, candidates)
     unit_vectors = np.eye(len(settings))
     surface = RBFInterpolator(
         measured,

@@ -136,7 +136,7 @@ def _loss(result: ScopeResult, setting: Setting, pairs: pd.DataFrame) -> Mean | 
     moving = rows["moving_subject"].to_numpy(dtype=object)
     fixed = rows["fixed_subject"].to_numpy(dtype=object)
     of_given_choices = jackknife(losses, moving, fixed)
-    of_splits = gain(response.metric, held_out.of_splits, float(there.mean()))
+    of_splits = gain(response.metric, held_out.of_splits, there.mean(keepdims=True))
     return with_choices(of_given_choices, of_splits, held_out.ratio)
 
 
