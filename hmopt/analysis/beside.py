@@ -666,7 +666,10 @@ class _Method:
         # (r + 1, s)
         apart = np.abs(means - wanted[:, None])
         nearest = np.where(np.isfinite(apart), apart, np.inf).argmin(axis=1)
-        places = np.where(np.isfinite(wanted), nearest, -1)
+        places = np.where(np.isfinite(apart).any(axis=1), nearest, -1)
+        if places[-1] < 0:
+            # the roughness of the model, or that of every setting here, is not known
+            return {}, {}
         chosen = dict.fromkeys(self.labels, places[:-1])
         setting = self.measured.space.setting(self.measured.settings[places[-1]])
         return chosen, dict.fromkeys(self.labels, setting)
