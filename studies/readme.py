@@ -263,7 +263,7 @@ def _loss(value: float, interval: Sequence[float | None]) -> str:
     low, high = interval
     if low is None or high is None:
         return words.number(value, 4)
-    return f"{words.number(value, 4)} ({words.spread(low, high, 4)})"
+    return words.estimate_text(Estimate(value, low, high), 4)
 
 
 def _lost(found: dict[str, Any]) -> str:
@@ -319,13 +319,13 @@ def digits(count: int) -> Any:
 def gain_with_interval(found: Any, count: int = 3) -> str:
     """Return a difference with its sign and its interval, from a list of three or a table of a summary."""
     value, low, high = _estimate(found)
-    return f"{words.signed(value, count)} ({words.spread(_known(low), _known(high), count)})"
+    return words.gain_text(Estimate(value, _known(low), _known(high)), count)
 
 
 def estimate_with_interval(found: Any, count: int = 3) -> str:
     """Return the same without the sign."""
     value, low, high = _estimate(found)
-    return f"{words.number(value, count)} ({words.spread(_known(low), _known(high), count)})"
+    return words.estimate_text(Estimate(value, _known(low), _known(high)), count)
 
 
 def _estimate(found: Any) -> Sequence[float]:

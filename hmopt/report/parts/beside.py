@@ -12,6 +12,7 @@ from matplotlib.ticker import NullFormatter
 
 from hmopt.analysis.beside import Beside, Difference, Entry, break_even
 from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.resampling import Estimate
 from hmopt.report.beside import read_beside
 from hmopt.report.figure import INK, MUTED, OTHER, OWN, PAPER, THIRD, legend, new_figure
 from hmopt.report.material import Material
@@ -19,16 +20,19 @@ from hmopt.report.part import Place, ReportPart, Section, Table
 from hmopt.report.words import (
     MISSING,
     duration,
+    estimate_text,
     gain_text,
+    interval_text,
     listed,
     metric_name,
     number,
+    p_text,
     percent,
     probability,
     setting_text,
     shorten,
     signed,
-    spread,
+    signed_value,
 )
 
 ROW = 0.42
@@ -112,11 +116,9 @@ def _compared(found: Beside, entry: Entry, others: Sequence[Entry]) -> list[str]
         difference = found.difference(other.title, entry.title)
         if difference is None:
             continue
-        interval = difference.mean.interval
-        amount = signed(difference.mean.value)
-        if math.isfinite(interval.low):
-            amount = f"{amount}, {spread(*interval)}"
-        by_verdict.setdefault(difference.verdict, []).append(f"{other.title} ({amount})")
+        by_verdict.setdefault(difference.verdict, []).append(
+            f"{other.title} ({_amount(difference)})"
+        )
     sentences = []
     if score is not None:
         metric = metric_name(found.metric.name)
@@ -134,6 +136,18 @@ def _compared(found: Beside, entry: Entry, others: Sequence[Entry]) -> list[str]
             verb = start.replace(" are", " is") if len(names) == 1 else start
             sentences.append(f"{verb} {listed(names)}.")
     return sentences
+
+
+def _amount(difference: Difference) -> str:
+    """Return a difference with its interval, and the p-value where that alone tells why there is no evidence."""
+    estimate = difference.mean.estimate
+    if math.isnan(estimate.low):
+        return signed(estimate.value)
+    amount = f"{signed_value(estimate)}, {interval_text(estimate)}"
+    excludes_zero = estimate.low > 0 or estimate.high < 0
+    if difference.evidence is Evidence.NONE and excludes_zero:
+        return f"{amount}, {p_text(difference.p_adjusted)} after Holm"
+    return amount
 
 
 def _row(found: Beside, entry: Entry) -> dict[str, str]:
@@ -186,10 +200,7 @@ def _settings(entry: Entry) -> str:
 
 
 def _estimate(score: tuple[float, float, float]) -> str:
-    value, low, high = score
-    if math.isnan(low):
-        return number(value)
-    return f"{number(value)} ({spread(low, high)})"
+    return estimate_text(Estimate(*score))
 
 
 def _difference(difference: Difference | None) -> str:

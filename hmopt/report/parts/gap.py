@@ -41,7 +41,7 @@ from hmopt.report.words import (
     scope_title,
     sentence,
     setting_text,
-    signed,
+    signed_value,
     symbol,
     value_and_interval,
     value_name,
@@ -154,7 +154,7 @@ def _verdict(gap: GapResult, space: Space) -> str:
         return f"There are too few subjects to test whether {best} carries over to {refined}."
     metric = metric_name(gap.metric.name)
     change = (
-        f"{metric} changes by {signed(transfer.change.value)} ({interval_text(transfer.change)})"
+        f"{metric} changes by {signed_value(transfer.change)} ({interval_text(transfer.change)})"
     )
     if answer is Answer.CARRIES_OVER:
         carries_over = f"{best} carries over to {refined}"

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.resampling import Estimate
 from hmopt.analysis.scope_result import ScopeResult
 from hmopt.analysis.transfer import Transfer, find_transfers, overlap
 from hmopt.report.figure import OTHER, OWN, PAPER, legend, new_figure, unit_axis
@@ -16,16 +17,16 @@ from hmopt.report.part import Place, ReportPart, Section
 from hmopt.report.words import (
     MISSING,
     best_name,
+    estimate_value,
     gain_text,
     interval_text,
     metric_name,
-    number,
     scope_phrase,
     scope_title,
     sentence,
     setting_value,
     shorten,
-    signed,
+    signed_value,
     symbol,
     value_and_interval,
 )
@@ -154,7 +155,7 @@ def _verdict(material: Material, scope: Scope, transfers: dict[Scope, Transfer])
         )
     transfer = transfers[scope]
     loss = transfer.loss.estimate
-    amount = f"{number(abs(loss.value))} {metric} ({interval_text(loss)})"
+    amount = f"{_size(loss)} {metric} ({interval_text(loss)})"
     if transfer.evidence is Evidence.TOO_FEW:
         return f"There are too few subjects to test whether the former is sufficient here: it loses {amount}."
     if transfer.evidence is Evidence.NEGLIGIBLE and not transfer.loss.error:
@@ -162,7 +163,7 @@ def _verdict(material: Material, scope: Scope, transfers: dict[Scope, Transfer])
     if transfer.evidence is Evidence.NEGLIGIBLE:
         return (
             "The former is sufficient for this cohort: on held-out subjects it loses less than "
-            f"{material.margin:g} {metric}, with confidence ({signed(transfer.change.value)}; "
+            f"{material.margin:g} {metric}, with confidence ({signed_value(transfer.change)}; "
             f"{interval_text(transfer.change)})."
         )
     if transfer.evidence is Evidence.FOUND and loss.value > 0:
@@ -173,14 +174,19 @@ def _verdict(material: Material, scope: Scope, transfers: dict[Scope, Transfer])
     if transfer.evidence is Evidence.FOUND:
         return (
             "The former is sufficient for this cohort: on held-out subjects it is better than the setting chosen "
-            f"on this cohort by {number(abs(loss.value))} {metric} ({interval_text(transfer.change)})."
+            f"on this cohort by {_size(loss)} {metric} ({interval_text(transfer.change)})."
         )
     change = transfer.change
     return (
         "It is inconclusive whether the former is sufficient for this cohort: on held-out subjects it changes "
-        f"{metric} by {signed(change.value)} ({interval_text(change)}), which is neither significant nor shown to "
+        f"{metric} by {signed_value(change)} ({interval_text(change)}), which is neither significant nor shown to "
         "be negligible."
     )
+
+
+def _size(difference: Estimate) -> str:
+    """Return a difference without its sign, with the digits of its interval."""
+    return estimate_value(difference._replace(value=abs(difference.value)))
 
 
 def _row(
