@@ -334,6 +334,20 @@ def _estimate(found: Any) -> Sequence[float]:
     return list(found)
 
 
+def carried_over(found: dict[str, Any], margin: float) -> str:
+    """Return whether a best setting of elsewhere would do, and why, from a scope of `other_cohort`."""
+    if found["would_do"]:
+        return f"it carries over, as it loses less than {margin:g} with confidence"
+    if found["says"] == Evidence.FOUND.value:
+        return "it does not carry over, as there is evidence of a loss"
+    if found["says"] == Evidence.TOO_FEW.value:
+        return "there are too few subjects to tell"
+    return (
+        "inconclusive, as it is neither a significant loss nor shown to be a loss of less than "
+        f"{margin:g}"
+    )
+
+
 def setting_with_interval(scope: dict[str, Any], name: str = "regularization") -> str:
     """Return the best value of a hyperparameter with its interval, from a scope of a summary."""
     return f"{words.setting_value(scope[name])} ({settings_interval(scope[f'{name}_interval'])})"
@@ -379,6 +393,7 @@ FILTERS = {
     "signed": lambda value, count=3: words.signed(_known(value), count),
     "gain": gain_with_interval,
     "estimate": estimate_with_interval,
+    "carried_over": carried_over,
     "interval": lambda ends, count=3: words.spread(_known(ends[0]), _known(ends[1]), count),
     "setting": lambda value: words.setting_value(_known(value)),
     "settings": listed_settings,

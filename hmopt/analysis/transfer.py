@@ -7,6 +7,7 @@ Elsewhere is another cohort of the same model (`find_transfers`), or the same co
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,18 @@ from hmopt.analysis.scope_result import ScopeResult
 from hmopt.search.curve import gain
 from hmopt.search.scopes import Scope
 from hmopt.space import Setting
+
+
+class Answer(Enum):
+    """Whether a best setting of elsewhere would do; tables and summaries write its value."""
+
+    CARRIES_OVER = "yes"
+    """It loses less than the margin, with confidence."""
+    DOES_NOT = "no"
+    """There is evidence that it loses."""
+    OPEN = "inconclusive"
+    """Neither."""
+    TOO_FEW = "too few subjects"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +51,9 @@ class Transfer:
     p_adjusted
         Two-sided p-value after Holm's correction for the scopes of the family.
     evidence
-        NEGLIGIBLE: the other setting would do. FOUND: the two differ. Otherwise it is not known.
+        NEGLIGIBLE: the two are equivalent. FOUND: they differ. Otherwise it is not known.
+    margin
+        Largest loss that is negligible.
     """
 
     scope: Scope
@@ -46,6 +61,7 @@ class Transfer:
     loss: Mean
     p_adjusted: float = math.nan
     evidence: Evidence = Evidence.NONE
+    margin: float = math.nan
 
     @property
     def change(self) -> Estimate:
@@ -55,9 +71,22 @@ class Transfer:
 
     @property
     def would_do(self) -> bool:
-        """Whether there is evidence that the other setting loses nothing beyond the margin."""
-        gains = self.evidence is Evidence.FOUND and self.loss.value < 0
-        return gains or self.evidence is Evidence.NEGLIGIBLE
+        """Whether the other setting loses less than the margin, with confidence, whatever it may gain."""
+        return self.loss.below(self.margin)
+
+    @property
+    def is_same(self) -> bool:
+        """Whether nothing changes with the other setting, as every split selects it."""
+        return self.loss.known and self.loss.value == self.loss.error == 0
+
+    @property
+    def answer(self) -> Answer:
+        """Whether the other setting would do."""
+        if self.evidence is Evidence.TOO_FEW:
+            return Answer.TOO_FEW
+        if self.would_do:
+            return Answer.CARRIES_OVER
+        return Answer.DOES_NOT if self.evidence is Evidence.FOUND else Answer.OPEN
 
 
 def find_transfers(
@@ -111,7 +140,9 @@ def judged(transfers: Iterable[Transfer], margin: float) -> dict[Scope, Transfer
         p_values = holm([member.loss.p_value for member in members]).tolist()
         for member, p_value in zip(members, p_values, strict=True):
             evidence = of_mean(member.loss, p_value, margin)
-            found[member.scope] = replace(member, p_adjusted=p_value, evidence=evidence)
+            found[member.scope] = replace(
+                member, p_adjusted=p_value, evidence=evidence, margin=margin
+            )
     return found
 
 

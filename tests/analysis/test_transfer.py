@@ -9,10 +9,10 @@ from scipy import stats
 
 from hmopt.analysis import simulation
 from hmopt.analysis.evidence import LEVEL, Evidence
-from hmopt.analysis.jackknife import jackknife
+from hmopt.analysis.jackknife import Mean, jackknife
 from hmopt.analysis.resampling import Interval
 from hmopt.analysis.scope_result import analyse_scopes
-from hmopt.analysis.transfer import find_transfers, overlap
+from hmopt.analysis.transfer import Answer, Transfer, find_transfers, judged, overlap
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
 from hmopt.search.scopes import Scope
@@ -101,6 +101,31 @@ def test_a_loss_of_zero_is_claimed_no_more_often_than_the_level_allows(
     most = stats.binom.ppf(0.999, cohorts, LEVEL)
     assert alarms <= most
     assert of_given_choices > alarms
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "answer"),
+    [
+        # of 19 degrees of freedom the one-sided bound is 1.73 errors above the loss
+        (-0.00275, 0.00155, Answer.CARRIES_OVER),  # a change of -0.0005 to 0.0060
+        (-0.05, 0.001, Answer.CARRIES_OVER),  # a clear gain beyond the margin
+        (0.0, 0.001, Answer.CARRIES_OVER),
+        (0.001, 0.0005, Answer.CARRIES_OVER),
+        (0.001, 0.0006, Answer.OPEN),
+        (0.002, 0.0013, Answer.OPEN),
+        (0.01, 0.001, Answer.DOES_NOT),
+    ],
+)
+def test_what_loses_less_than_the_margin_with_confidence_would_do_whatever_it_gains(
+    value: float, error: float, answer: Answer
+) -> None:
+    loss = Mean(value=value, error=error, freedom=19, subjects=20)
+    given = Transfer(scope=COHORT, setting={"regularization": 0.3}, loss=loss)
+    found = judged([given], margin=0.002)[COHORT]
+    assert found.answer is answer
+    assert found.would_do is (answer is Answer.CARRIES_OVER)
+    bound = value + error * stats.t.ppf(0.95, 19)
+    assert found.would_do is bool(bound <= 0.002)
 
 
 def test_few_subjects_give_no_verdict() -> None:

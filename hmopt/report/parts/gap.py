@@ -48,13 +48,6 @@ from hmopt.report.words import (
 )
 from hmopt.space import Hyperparameter, Space
 
-ANSWERS = {
-    Answer.CARRIES_OVER: "yes",
-    Answer.DOES_NOT: "no",
-    Answer.OPEN: "inconclusive",
-    Answer.TOO_FEW: "too few subjects",
-}
-"""How a table answers whether a best setting carries over."""
 COLOURS = (OWN, OTHER, THIRD)
 """Of the three stages."""
 TENS = 10
@@ -158,16 +151,18 @@ def _verdict(gap: GapResult, space: Space) -> str:
     )
     if answer is Answer.CARRIES_OVER:
         carries_over = f"{best} carries over to {refined}"
-        if not transfer.loss.error:
+        if transfer.is_same:
             return f"{carries_over}: both select the same setting in every split."
-        if transfer.evidence is Evidence.NEGLIGIBLE:
-            return f"{carries_over}: held-out {change}, less than {gap.margin:g} with confidence."
-        return f"{carries_over}: held-out {change}, an improvement."
+        if transfer.evidence is Evidence.FOUND:
+            return f"{carries_over}: held-out {change}, an improvement."
+        return (
+            f"{carries_over}: held-out {change}; it loses less than {gap.margin:g} with confidence."
+        )
     if answer is Answer.DOES_NOT:
         return f"{best} does not carry over to {refined}: held-out {change}."
     return sentence(
         f"it is inconclusive whether {best} carries over to {refined}: held-out {change}, which is neither a "
-        f"significant loss nor shown to be below {gap.margin:g}"
+        f"significant loss nor shown to be a loss of less than {gap.margin:g}"
     )
 
 
@@ -193,7 +188,7 @@ def _scopes(gap: GapResult, space: Space) -> pd.DataFrame:
             row[f"{best}, {stage} (95 %)"] = _best(view)
         row[_change_of(stages[REFINED], best)] = _change(scope.transfers[REFINED])
         for place in (REFINED, CONVERGED):
-            row[f"carries over? {stages[place]}"] = ANSWERS[scope.answers[place - 1]]
+            row[f"carries over? {stages[place]}"] = scope.answers[place - 1].value
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -275,7 +270,7 @@ def _notes(gap: GapResult, space: Space) -> tuple[str, ...]:
         "evaluated by the refined scores of the other subjects. The change is their difference; its 95 % interval "
         "combines a jackknife over subjects with the variation of both chosen settings. P-values are corrected "
         f"within each family of scopes (Holm). {best} carries over if it loses less than {gap.margin:g} "
-        f"{metric_name(gap.metric.name)} with confidence, or is better.",
+        f"{metric_name(gap.metric.name)} with confidence (one-sided test at 5 %), whatever it may gain.",
     )
 
 
