@@ -176,7 +176,7 @@ def _cost_row(found: Beside, entry: Entry) -> dict[str, str]:
         "": entry.title,
         "seconds per pair": _seconds(entry.seconds),
         "registrations for tuning": _count(entry),
-        "tuning time": _duration(entry.tuning_minutes),
+        "tuning time": _tuning(entry),
     }
     if _has_trained(found):
         row["training time"] = _duration(entry.training_minutes)
@@ -223,6 +223,12 @@ def _duration(minutes: float) -> str:
     if not math.isfinite(minutes):
         return MISSING
     return duration(minutes) if minutes else "none"
+
+
+def _tuning(entry: Entry) -> str:
+    text = _duration(entry.tuning_minutes)
+    is_known = entry.tuning_minutes > 0
+    return text if entry.tuning_is_complete or not is_known else f"at least {text}"
 
 
 def _break_even(first: Entry, entry: Entry) -> str:
@@ -301,6 +307,12 @@ def _notes(found: Beside) -> tuple[str, ...]:
             "the tuned setting of the same method shows whether a setting can be transferred between methods."
         )
         notes.append(matched)
+    if any(not entry.tuning_is_complete for entry in found.entries):
+        incomplete = (
+            "Tuning time: at least, where the registrations themselves took longer than the searches that are on "
+            "record (one was interrupted, or several workers shared it), or where no search is on record."
+        )
+        notes.append(incomplete)
     if _has_trained(found):
         trainings = (
             "Intervals describe the variation between subjects, not between trainings of a model."
@@ -347,6 +359,7 @@ def numbers(found: Beside) -> dict[str, Any]:
             "failures": entry.failures,
             "evaluations": entry.evaluations,
             "tuning_hours": entry.tuning_minutes / 60,
+            "tuning_is_complete": entry.tuning_is_complete,
             "training_hours": entry.training_minutes / 60,
             "first_is_faster_from": None if entry is found.entries[0] else count,
         }
