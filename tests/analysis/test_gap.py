@@ -14,13 +14,13 @@ from hmopt.analysis.gap import (
     MODEL,
     MOST_SETTINGS,
     REFINED,
-    Answer,
     GapResult,
     gap_settings,
     judge_gap,
     relative_excess,
 )
 from hmopt.analysis.held_out import split_subjects
+from hmopt.analysis.transfer import Answer
 from hmopt.declaration.search import SearchOptions
 from hmopt.errors import LedgerError
 from hmopt.ledger.measurements import Measurements

@@ -92,8 +92,9 @@ def test_a_loss_of_zero_is_claimed_no_more_often_than_the_level_allows(
         assert held_out is not None
         default = results[0].full.response.place((100,))
         losses = held_out.scores - results[0].full.response.scores[default]
-        sides = (measured.pairs[f"{side}_subject"].to_numpy(object) for side in ("moving", "fixed"))
-        of_given_choices += jackknife(losses, *sides).p_value <= LEVEL
+        moving = measured.pairs["moving_subject"].to_numpy(dtype=object)
+        fixed = measured.pairs["fixed_subject"].to_numpy(dtype=object)
+        of_given_choices += jackknife(losses, moving, fixed).p_value <= LEVEL
         # the loss with the default setting is the gain over it
         over_default = held_out.over_default
         expected = (over_default.value, over_default.error)

@@ -14,7 +14,6 @@ from hmopt.analysis.gap import (
     CONVERGED,
     MODEL,
     REFINED,
-    Answer,
     GapResult,
     ScopeGap,
     SettingGap,
@@ -22,7 +21,7 @@ from hmopt.analysis.gap import (
 from hmopt.analysis.jackknife import Mean
 from hmopt.analysis.optimum import CurveAnalysis, within_range
 from hmopt.analysis.resampling import Estimate
-from hmopt.analysis.transfer import Transfer
+from hmopt.analysis.transfer import Answer, Transfer
 from hmopt.report.curves import profile
 from hmopt.report.figure import OTHER, OWN, THIRD, legend, new_figure, value_axis
 from hmopt.report.material import Material

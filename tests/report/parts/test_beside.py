@@ -25,7 +25,8 @@ def found_of(differences: dict[str, Floats]) -> str:
 
 def spread_around(mean: float, deviation: float) -> Floats:
     values = np.linspace(-1, 1, SUBJECTS)
-    return mean + deviation * values / values.std(ddof=1)
+    scores: Floats = mean + deviation * values / values.std(ddof=1)
+    return scores
 
 
 def test_an_interval_without_zero_and_no_evidence_have_the_p_value_that_explains_them() -> None:
