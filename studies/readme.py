@@ -271,7 +271,7 @@ def _loss(value: float, interval: Sequence[float | None]) -> str:
     low, high = interval
     if low is None or high is None:
         return words.number(value, 4)
-    return f"{words.number(value, 4)} ({words.spread(low, high, 4)})"
+    return words.estimate_text(Estimate(value, low, high), 4)
 
 
 def _lost(found: dict[str, Any]) -> str:
@@ -409,19 +409,33 @@ def digits(count: int) -> Any:
 def gain_with_interval(found: Any, count: int = 3) -> str:
     """Return a difference with its sign and its interval, from a list of three or a table of a summary."""
     value, low, high = _estimate(found)
-    return f"{words.signed(value, count)} ({words.spread(_known(low), _known(high), count)})"
+    return words.gain_text(Estimate(value, _known(low), _known(high)), count)
 
 
 def estimate_with_interval(found: Any, count: int = 3) -> str:
     """Return the same without the sign."""
     value, low, high = _estimate(found)
-    return f"{words.number(value, count)} ({words.spread(_known(low), _known(high), count)})"
+    return words.estimate_text(Estimate(value, _known(low), _known(high)), count)
 
 
 def _estimate(found: Any) -> Sequence[float]:
     if isinstance(found, dict):
         return [found["gain"], *found["interval"]]
     return list(found)
+
+
+def carried_over(found: dict[str, Any], margin: float) -> str:
+    """Return whether a best setting of elsewhere would do, and why, from a scope of `other_cohort`."""
+    if found["would_do"]:
+        return f"it carries over, as it loses less than {margin:g} with confidence"
+    if found["says"] == Evidence.FOUND.value:
+        return "it does not carry over, as there is evidence of a loss"
+    if found["says"] == Evidence.TOO_FEW.value:
+        return "there are too few subjects to tell"
+    return (
+        "inconclusive, as it is neither a significant loss nor shown to be a loss of less than "
+        f"{margin:g}"
+    )
 
 
 def setting_with_interval(scope: dict[str, Any], name: str = "regularization") -> str:
@@ -469,6 +483,7 @@ FILTERS = {
     "signed": lambda value, count=3: words.signed(_known(value), count),
     "gain": gain_with_interval,
     "estimate": estimate_with_interval,
+    "carried_over": carried_over,
     "interval": lambda ends, count=3: words.spread(_known(ends[0]), _known(ends[1]), count),
     "setting": lambda value: words.setting_value(_known(value)),
     "settings": listed_settings,

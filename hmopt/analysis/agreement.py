@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from hmopt.analysis.evidence import Evidence, of_difference
-from hmopt.analysis.held_out import Splits, choose, split_subjects, sums_between
+from hmopt.analysis.held_out import Splits, choose, split_subjects, sums_between, with_choices
 from hmopt.analysis.jackknife import (
     FEWEST_INITIALIZATIONS,
     Mean,
@@ -305,6 +305,9 @@ def find_regret(
 ) -> Regret | None:
     """Compute what is lost by retraining at the setting that the amortized model chose.
 
+    Errors have the variance over choices, as in `hmopt.analysis.held_out.with_choices`: the default is
+    given, and of two choices one may hardly vary.
+
     Both sides choose by the mean over their seeds that were measured at all settings. A setting
     between those trained for one hyperparameter gets the score on the straight line between its
     neighbours, as curves through single trainings would swing with their noise; beyond the grid,
@@ -358,6 +361,16 @@ def find_regret(
     retraining = mean_over_initializations(lost, moving, fixed)
     default = mean_over_initializations(lost_by_default, moving, fixed)
     default_more = mean_over_initializations(lost_by_default - lost, moving, fixed)
+
+    best_of_splits = _means_of_splits(networks, by_networks, scored)
+    amortized_of_splits = _means_of_splits(networks, by_amortized, scored)
+    default_of_splits = _means_of_splits(networks, by_default, scored)
+    lost_of_splits = gain(networks.metric, best_of_splits, amortized_of_splits)
+    default_lost_of_splits = gain(networks.metric, best_of_splits, default_of_splits)
+    more_of_splits = default_lost_of_splits - lost_of_splits
+    retraining = with_choices(retraining, lost_of_splits, splits.ratio)
+    default = with_choices(default, default_lost_of_splits, splits.ratio)
+    default_more = with_choices(default_more, more_of_splits, splits.ratio)
 
     models = len(networks.scores)
     margin = margin_of(networks.metric, options.margin)
@@ -415,6 +428,27 @@ def _held_out_scores(
     divisor = np.maximum(all_times, 1)
     means: Floats = total / divisor
     return means
+
+
+def _means_of_splits(models: ModelScores, settings: Sequence[Index | None], scored: Mask) -> Floats:
+    """Compute the mean over models and scored pairs at the setting of each split, shape (r,).
+
+    NaN where nothing was chosen.
+
+    Parameters
+    ----------
+    models
+        Scores of m models and n pairs.
+    settings
+        The setting of each of r splits.
+    scored
+        Whether each pair counts, shape (n,).
+    """
+    means: dict[Index | None, float] = {None: np.nan}
+    for setting in dict.fromkeys(settings):
+        if setting is not None:
+            means[setting] = float(scores_at(models, setting)[:, scored].mean())
+    return np.array([means[setting] for setting in settings])
 
 
 def scores_at(models: ModelScores, setting: Index) -> Floats:

@@ -79,6 +79,8 @@ class Source:
         Of its model; 0 where nothing was trained, NaN where it is not known.
     search_minutes
         Of its search; NaN where it is not known.
+    search_is_complete
+        Whether these are known to be all of its minutes.
     registrations
         Of its search; None: of all pairs at all settings.
     model
@@ -90,6 +92,7 @@ class Source:
     choices: tuple[Choice, ...]
     training_minutes: float = math.nan
     search_minutes: float = math.nan
+    search_is_complete: bool = True
     registrations: int | None = None
     model: str | None = None
 
@@ -132,6 +135,8 @@ class Entry:
         Registrations of these pairs at `settings` that failed.
     tuning_minutes, training_minutes
         NaN where they are not known.
+    tuning_is_complete
+        Whether tuning took no more minutes than these.
     model
         Identity of the model alone, as of its source.
     """
@@ -154,6 +159,7 @@ class Entry:
     failures: int = 0
     tuning_minutes: float = math.nan
     training_minutes: float = math.nan
+    tuning_is_complete: bool = True
     model: str | None = None
 
     @property
@@ -446,6 +452,7 @@ class Beside:
             "failures": entry.failures,
             "evaluations": entry.evaluations,
             "tuning_minutes": entry.tuning_minutes,
+            "tuning_is_complete": entry.tuning_is_complete,
             "training_minutes": entry.training_minutes,
         }
         return row | (of_method if label is None else dict.fromkeys(of_method, math.nan))
@@ -618,6 +625,7 @@ class _Method:
             failures=self._failures(used),
             tuning_minutes=0.0 if is_default else self.source.search_minutes,
             training_minutes=self.source.training_minutes,
+            tuning_is_complete=is_default or self.source.search_is_complete,
             model=self.source.model,
         )
         return entry if np.isfinite(entry.scores).any() else None
@@ -666,7 +674,10 @@ class _Method:
         # (r + 1, s)
         apart = np.abs(means - wanted[:, None])
         nearest = np.where(np.isfinite(apart), apart, np.inf).argmin(axis=1)
-        places = np.where(np.isfinite(wanted), nearest, -1)
+        places = np.where(np.isfinite(apart).any(axis=1), nearest, -1)
+        if places[-1] < 0:
+            # the roughness of the model, or that of every setting here, is not known
+            return {}, {}
         chosen = dict.fromkeys(self.labels, places[:-1])
         setting = self.measured.space.setting(self.measured.settings[places[-1]])
         return chosen, dict.fromkeys(self.labels, setting)

@@ -19,7 +19,7 @@ from enum import Enum
 import numpy as np
 
 from hmopt.analysis.optimum import ModelAnalysis, interpolated_values, margin_of, shared_settings
-from hmopt.analysis.resampling import Estimate, Floats, Samples, interval, middle
+from hmopt.analysis.resampling import END, Estimate, Floats, Samples, interval, middle
 from hmopt.analysis.scope_result import ScopeResult
 from hmopt.analysis.warnings import OptimumWarning
 from hmopt.declaration.search import SearchOptions
@@ -276,14 +276,18 @@ def _drifts_of(
     margin: float,
 ) -> list[Drift]:
     # best settings of all subjects and of each sample: (checkpoints, 1 + draws, hyperparameters)
-    best = np.stack([_best_values(curve, samples) for curve in curves])
+    best = np.stack([_best_values(curve, samples, END) for curve in curves])
+    # the same of samples that are widened for the ends of intervals of changes
+    end_of_change = (1 + CHANGE_COVERAGE) / 2
+    best_for_changes = np.stack([_best_values(curve, samples, end_of_change) for curve in curves])
     half = known.index("half")
     loss = _loss(curves[-1], best[half, 0], samples)
     drifts = []
     for place, name in enumerate(curves[-1].space.names):
         values = best[:, :, place]
-        change = _change(values[0], values[-1], samples)
-        late_change = _change(values[half], values[-1], samples)
+        changing = best_for_changes[:, :, place]
+        change = _change(changing[0], changing[-1], samples)
+        late_change = _change(changing[half], changing[-1], samples)
         optima = tuple(_optimum(at_checkpoint, samples) for at_checkpoint in values)
         trend = trend_of([optimum.value for optimum in optima], change, late_change, loss, margin)
         drift = Drift(
@@ -301,17 +305,17 @@ def _drifts_of(
     return drifts
 
 
-def _means(curve: Curve, samples: Samples) -> Floats:
+def _means(curve: Curve, samples: Samples, level: float) -> Floats:
     """Return mean scores over all subjects, then those of each sample: shape (1 + draws, s)."""
     of_all = curve.means
-    of_samples = samples.means(curve.scores)
+    of_samples = samples.means(curve.scores, level)
     return np.vstack([of_all, of_samples])
 
 
-def _best_values(curve: Curve, samples: Samples) -> Floats:
+def _best_values(curve: Curve, samples: Samples, level: float) -> Floats:
     """Return the best setting by each row of `_means`: shape (1 + draws, hyperparameters)."""
     values, matrix = interpolated_values(curve.space, curve.settings)
-    interpolated = _means(curve, samples) @ matrix.T
+    interpolated = _means(curve, samples, level) @ matrix.T
     best = curve.best_of(interpolated)
     return values[best]
 
@@ -321,7 +325,7 @@ def _loss(curve: Curve, setting: Floats, samples: Samples) -> Estimate:
     values, matrix = interpolated_values(curve.space, curve.settings)
     distances = np.abs(values - setting).sum(axis=1)
     nearest = int(distances.argmin())
-    means = _means(curve, samples) @ matrix.T
+    means = _means(curve, samples, END) @ matrix.T
     best = int(curve.best_of(means[0]))
     at_best = means[:, best]
     at_setting = means[:, nearest]

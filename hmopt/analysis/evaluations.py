@@ -173,6 +173,7 @@ def _regret(curve: Curve, found: int, samples: Samples, *, between: bool) -> Sea
     value = max(float(at_all.max() - curve.signed_means[found]), 0.0)
     bound = math.nan
     if samples.enough:
+        # widened as for settings that are equivalent, see `hmopt.analysis.optimum`
         means = samples.means(curve.signed)
         losses = (means @ matrix.T).max(axis=1) - means[:, found]
         bound = max(float(np.quantile(losses, COVERAGE_OF_BOUND)), 0.0)

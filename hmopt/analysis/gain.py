@@ -9,8 +9,9 @@ import pandas as pd
 
 from hmopt.analysis.cross_validation import SEPARATOR, CrossValidated, by_kinds
 from hmopt.analysis.evidence import Evidence, holm, of_mean
+from hmopt.analysis.held_out import HeldOut, with_choices
 from hmopt.analysis.jackknife import Mean, jackknife
-from hmopt.analysis.resampling import Estimate
+from hmopt.analysis.resampling import Estimate, Floats
 
 Over = Literal["default", "common"]
 """What a gain is over: the default setting, or the best single setting for all."""
@@ -127,7 +128,8 @@ def family_gain(
 ) -> Mean:
     """Compute the mean held-out gain of a setting for each member of a family.
 
-    Each pair counts once: its gain is the mean over the members that it belongs to.
+    Each pair counts once: its gain is the mean over the members that it belongs to. The error of a
+    gain over the default has the variance over choices, as that of a single scope.
 
     Parameters
     ----------
@@ -142,17 +144,47 @@ def family_gain(
     """
     total = np.zeros(len(pairs))
     count = np.zeros(len(pairs))
+    members = []
     for result in results:
         held_out = result.held_out if pooled else result.held_out_unpooled
         if held_out is None:
             continue
+        members.append(held_out)
         gains = held_out.gains if over == "common" else held_out.default_gains
         total[held_out.pairs] += gains
         count[held_out.pairs] += 1
     scored = np.flatnonzero(count)
     moving = pairs["moving_subject"].to_numpy(dtype=object)[scored]
     fixed = pairs["fixed_subject"].to_numpy(dtype=object)[scored]
-    return jackknife(total[scored] / count[scored], moving, fixed)
+    of_given_choices = jackknife(total[scored] / count[scored], moving, fixed)
+    if over == "common":
+        return of_given_choices
+    of_splits = _default_gains_of_splits(members, count)
+    return with_choices(of_given_choices, of_splits, members[0].ratio)
+
+
+def _default_gains_of_splits(members: Sequence[HeldOut], count: Floats) -> Floats:
+    """Compute the mean gain of a family over the default at the settings of each split, shape (r,).
+
+    Where a split has no setting for a member, the member counts with its mean over the other splits.
+
+    Parameters
+    ----------
+    members
+        Those with held-out scores.
+    count
+        Members that each pair of the table belongs to.
+    """
+    total = np.zeros(len(members[0].default_gains_of_splits))
+    for member in members:
+        gains = member.default_gains_of_splits
+        known = np.isfinite(gains)
+        over_other_splits = gains[known].mean() if known.any() else np.nan
+        complete = np.where(known, gains, over_other_splits)
+        # of a pair that belongs to k members, each has the k-th part
+        weight = (1 / count[member.pairs]).sum()
+        total += weight * complete
+    return total / np.count_nonzero(count)
 
 
 def adjusted(gains: Sequence[Gain], margin: float) -> list[Gain]:

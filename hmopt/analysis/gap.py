@@ -21,17 +21,15 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 
 import numpy as np
 
 from hmopt.analysis.cross_validation import CrossValidation, by_kinds, places_in
-from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.held_out import Chosen, HeldOut
 from hmopt.analysis.jackknife import ROUNDING, Mean, jackknife
 from hmopt.analysis.optimum import CurveAnalysis, ModelAnalysis, margin_of, subject_of
 from hmopt.analysis.resampling import Floats, Names, Places
-from hmopt.analysis.transfer import Transfer, judged
+from hmopt.analysis.transfer import Answer, Transfer, judged
 from hmopt.catalogue import Metric, find_metric, metrics
 from hmopt.catalogue.metrics import FOLDING
 from hmopt.declaration.search import SearchOptions
@@ -123,27 +121,9 @@ def _curves(analysis: ModelAnalysis, scopes: Sequence[Scope]) -> dict[Scope, Cur
     return {scope: curve for scope, curve in found.items() if curve is not None}
 
 
-class Answer(Enum):
-    """Whether the best setting of the model alone is good for refined registrations, too."""
-
-    CARRIES_OVER = "carries over"
-    """It loses less than the margin, with confidence, or is better."""
-    DOES_NOT = "does not"
-    """There is evidence that it loses."""
-    OPEN = "open"
-    """Neither."""
-    TOO_FEW = "too few subjects"
-
-
 def answer_of(transfer: Transfer | None) -> Answer:
     """Return what a transfer answers; without one, there were too few subjects to choose on."""
-    if transfer is None or transfer.evidence is Evidence.TOO_FEW:
-        return Answer.TOO_FEW
-    if transfer.would_do:
-        return Answer.CARRIES_OVER
-    if transfer.evidence is Evidence.FOUND:
-        return Answer.DOES_NOT
-    return Answer.OPEN
+    return Answer.TOO_FEW if transfer is None else transfer.answer
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,7 +11,7 @@ Shapes: r splits, g groups of subjects that are held out together, s settings, n
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -321,6 +321,11 @@ class HeldOut:
         Held-out score of each of them, shape (m,).
     gains, default_gains
         How much better each of them is than with the common and the default setting, shape (m,).
+    of_splits, default_gains_of_splits
+        Mean over these pairs of the score at the setting of each split, and of how much better it
+        is than the default one, shape (r,): what `with_choices` takes. NaN where nothing was chosen.
+    ratio
+        Subjects that choose in a split for each one that is held out.
     choosing
         Number of subjects that settings were chosen on.
     """
@@ -332,6 +337,9 @@ class HeldOut:
     scores: Floats
     gains: Floats
     default_gains: Floats
+    of_splits: Floats
+    default_gains_of_splits: Floats
+    ratio: float
     choosing: int
 
 
@@ -387,6 +395,9 @@ def evaluate(
         scores=own,
         gains=gains,
         default_gains=default_gains,
+        of_splits=own_of_splits,
+        default_gains_of_splits=gain_of_splits,
+        ratio=splits.ratio,
         choosing=splits.choosing,
     )
 
@@ -400,7 +411,8 @@ def with_choices(found: Mean, over_splits: Floats, ratio: float) -> Mean:
 
         SE² = SE²_given + (n - d) / d · Var_r(g_r),
 
-    g_r being the mean over all pairs at the settings that were chosen in split r.
+    g_r being the mean over all pairs at the settings that were chosen in split r. Both variances come
+    from the same n subjects, so that the degrees of freedom stay those of the jackknife.
 
     Parameters
     ----------
@@ -428,7 +440,8 @@ def with_choices(found: Mean, over_splits: Floats, ratio: float) -> Mean:
     if not len(known) or np.ptp(known) == 0:
         return found
     variance = ratio * float(known.var())
-    return found.with_initializations(variance, found.freedom)
+    error = math.sqrt(found.error**2 + variance)
+    return replace(found, error=error)
 
 
 def _at_chosen(scores: Floats, places: Places) -> Floats:

@@ -125,6 +125,21 @@ class Mean:
         below = high <= margin
         return above and below
 
+    def below(self, margin: float) -> bool:
+        """Check non-inferiority: a one-sided test at 5 % places the mean below a margin, however low it is.
+
+        It is the upper one of the two tests of `equivalent`, which needs both.
+
+        Examples
+        --------
+        The bound is -0.004 + 1.73 · 0.002 = -0.0005:
+
+        >>> found = Mean(value=-0.004, error=0.002, freedom=19, subjects=20)
+        >>> found.below(0.002), found.equivalent(0.002)
+        (True, False)
+        """
+        return self.within(0.95).high <= margin
+
     def with_initializations(self, variance: float, freedom: float) -> "Mean":
         """Return the same mean with a variance over initializations added to its own.
 

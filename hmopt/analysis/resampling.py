@@ -12,7 +12,7 @@ subjects: drawing a, a, c gives n = (2, 0, 1), so that the pairs (a, b), (a, c),
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +33,8 @@ Names = NDArray[np.object_]
 """Names of subjects."""
 
 COVERAGE = 0.95
+END = (1 + COVERAGE) / 2
+"""Quantile at the upper end of the middle 95 %."""
 
 FEWEST_SUBJECTS = 5
 """Subjects below which there is neither an interval nor a verdict.
@@ -148,12 +150,18 @@ class Samples:
     ----------
     weights
         Weight of each pair in each sample, shape (draws, n), from `draw_weights`.
-    subjects
-        Number of subjects that were resampled.
+    members
+        Whether each resampled subject is in each pair, shape (subjects, n).
     """
 
     weights: Floats
-    subjects: int
+    members: Mask
+
+    @cached_property
+    def subjects(self) -> int:
+        """Number of resampled subjects that are in a pair."""
+        in_a_pair = self.members.any(axis=1)
+        return int(in_a_pair.sum())
 
     @property
     def enough(self) -> bool:
@@ -161,17 +169,21 @@ class Samples:
         return self.subjects >= FEWEST_SUBJECTS
 
     def of(self, pairs: Mask) -> "Samples":
-        """Return the same samples of some of the pairs, a mask of shape (n,)."""
-        weights = self.weights[:, pairs]
-        return Samples(weights=weights, subjects=self.subjects)
+        """Return the same samples of some of the pairs, a mask of shape (n,).
 
-    def means(self, values: Floats) -> Floats:
+        Subjects without any of these pairs do not count any more.
+        """
+        return Samples(weights=self.weights[:, pairs], members=self.members[:, pairs])
+
+    def means(self, values: Floats, level: float = END) -> Floats:
         """Compute the mean in each sample, its deviations widened for few subjects.
 
         Parameters
         ----------
         values
             Shape (..., n).
+        level
+            Quantile of the means that is asked for, as of `widening`.
 
         Returns
         -------
@@ -181,7 +193,7 @@ class Samples:
         centre = values.mean(axis=-1)
         means = weighted_means(self.weights, values)
         deviations = means - centre
-        factor = widening(self.subjects)
+        factor = widening(self.subjects, level)
         widened: Floats = centre + factor * deviations
         return widened
 
@@ -194,21 +206,30 @@ def draw(
     always: str | None = None,
 ) -> Samples:
     """Draw samples of the subjects of pairs; parameters as of `draw_weights`."""
-    resampled = {*moving, *fixed} - {always}
+    resampled = sorted({*moving, *fixed} - {always})
+    names = np.array(resampled, dtype=object)[:, None]
+    members = (names == moving) | (names == fixed)
     weights = draw_weights(moving, fixed, draws, seed, always)
-    return Samples(weights=weights, subjects=len(resampled))
+    return Samples(weights=weights, members=members)
 
 
 @lru_cache(maxsize=1024)
-def widening(subjects: int) -> float:
-    """Compute the factor that makes the middle 95 % of bootstrap means a t interval.
+def widening(subjects: int, level: float = END) -> float:
+    """Compute the factor that makes a quantile of bootstrap means the end of a t interval.
 
     Drawing n of n subjects gives a variance that is too small by (n - 1) / n, and quantiles of a
-    normal distribution where those of Student's t with n - 1 degrees of freedom belong:
+    normal distribution where those of Student's t with n - 1 degrees of freedom belong. At level p
 
-        √(n / (n - 1)) · t_{0.975, n - 1} / z_{0.975}
+        √(n / (n - 1)) · t_{p, n - 1} / z_p
 
     It is 1 for a single subject, whose variance is unknown.
+
+    Parameters
+    ----------
+    subjects
+        Number n of subjects.
+    level
+        The quantile p, above 0.5, such as `END` for both ends of the middle 95 %.
 
     References
     ----------
@@ -219,10 +240,11 @@ def widening(subjects: int) -> float:
     --------
     >>> round(widening(8), 3), round(widening(40), 3)
     (1.29, 1.045)
+    >>> round(widening(8, level=0.95), 3)
+    1.231
     """
     if subjects < 2:
         return 1.0
-    level = (1 + COVERAGE) / 2
     freedom = subjects - 1
     of_variance = math.sqrt(subjects / freedom)
     of_student = stats.t.ppf(level, freedom)

@@ -1,5 +1,6 @@
 """Whether subjects' best settings are associated with covariates, such as age or site."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from hmopt.analysis.evidence import Evidence, of_interval
+from hmopt.analysis.evidence import LEVEL, Evidence, of_interval
 from hmopt.analysis.optimum import DRAWS
 from hmopt.analysis.resampling import (
     COVERAGE,
@@ -40,11 +41,13 @@ class Sensitivity:
         The category that is compared with all others; None for a column of numbers.
     effect
         Spearman's correlation, or the category's mean best value less that of the others, with its
-        95 % interval.
+        95 % interval; there is none of a correlation of 1 or -1, nor where the category or the others
+        are fewer than `FEWEST_SUBJECTS`.
     subjects
         Number of subjects that have both a best setting and a value.
     evidence
-        Whether the interval excludes 0.
+        Whether the interval excludes 0; of a correlation of 1 or -1, the permutation test of
+        `p_of_same_order`.
     """
 
     hyperparameter: str
@@ -119,8 +122,13 @@ def _of_column(best: pd.Series, column: pd.Series, seed: int) -> list[Sensitivit
     both = pd.DataFrame({"best": best, "column": column}).dropna()
     values = both["best"].to_numpy(dtype=float)
     effects: dict[str | None, Estimate] = {}
+    evidence: dict[str | None, Evidence] = {}
     if pd.api.types.is_numeric_dtype(column):
-        effects[None] = rank_effect(both["column"].to_numpy(dtype=float), values, seed)
+        numbers = both["column"].to_numpy(dtype=float)
+        effects[None] = rank_effect(numbers, values, seed)
+        if _is_same_order(effects[None].value):
+            is_found = p_of_same_order(numbers, values) <= LEVEL
+            evidence[None] = Evidence.FOUND if is_found else Evidence.NONE
     else:
         categories = both["column"].astype(str)
         for category in sorted(set(categories) - {""}):
@@ -133,7 +141,7 @@ def _of_column(best: pd.Series, column: pd.Series, seed: int) -> list[Sensitivit
             value=value,
             effect=effect,
             subjects=len(both),
-            evidence=of_interval(effect),
+            evidence=evidence.get(value, of_interval(effect)),
         )
         for value, effect in effects.items()
     ]
@@ -144,7 +152,8 @@ def rank_effect(column: Floats, values: Floats, seed: int) -> Estimate:
 
     Unknown with few subjects or where either does not vary. Fisher's transformation, artanh ρ,
     makes bootstrap correlations nearly normal; the interval is tanh(artanh ρ ± t · s), with their
-    standard deviation s and t of n - 1 degrees of freedom.
+    standard deviation s and t of n - 1 degrees of freedom. There is none where ρ is 1 or -1: all
+    bootstrap correlations are the same then.
     """
     subjects = len(values)
     if subjects < FEWEST_SUBJECTS:
@@ -154,8 +163,8 @@ def rank_effect(column: Floats, values: Floats, seed: int) -> Estimate:
         return UNKNOWN
     test = stats.spearmanr(column, values)
     found = float(test.statistic)
-    if abs(found) > 1 - 1e-12:
-        return Estimate(found, found, found)
+    if _is_same_order(found):
+        return Estimate(found, np.nan, np.nan)
     generator = np.random.default_rng(seed)
     resampled = generator.integers(subjects, size=(DRAWS, subjects))
     column_ranks = stats.rankdata(column[resampled], axis=1)
@@ -163,6 +172,41 @@ def rank_effect(column: Floats, values: Floats, seed: int) -> Estimate:
     correlations = _row_correlations(column_ranks, value_ranks)
     low, high = _fisher_interval(found, correlations, subjects)
     return Estimate(found, low, high)
+
+
+def _is_same_order(correlation: float) -> bool:
+    """Check whether a rank correlation is 1 or -1, rounding aside."""
+    return abs(correlation) > 1 - 1e-12
+
+
+def p_of_same_order(column: Floats, values: Floats) -> float:
+    """Compute the exact p-value of a rank correlation of 1 or -1: the share of permutations that have it.
+
+    Of the n! orders of n values, k₁! · k₂! · … give the same ranks where k₁, k₂, … values are tied. As
+    many give the reversed ranks, if the numbers of ties are the same from either end.
+
+    Parameters
+    ----------
+    column, values
+        Of n subjects, in the same or in the reversed order.
+
+    Examples
+    --------
+    Two of 5! orders; with four of the five values tied, 4! of them:
+
+    >>> rising = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    >>> round(p_of_same_order(rising, rising), 4)
+    0.0167
+    >>> tied = np.array([1.0, 1.0, 1.0, 1.0, 2.0])
+    >>> p_of_same_order(tied, tied)
+    0.2
+    """
+    _, ties = np.unique(values, return_counts=True)
+    _, ties_of_column = np.unique(column, return_counts=True)
+    assert sorted(ties) == sorted(ties_of_column)
+    same = math.prod(math.factorial(count) for count in ties.tolist())
+    sides = 2 if np.array_equal(ties, ties[::-1]) else 1
+    return sides * same / math.factorial(len(values))
 
 
 def _row_correlations(ones: Floats, others: Floats) -> Floats:
@@ -195,14 +239,16 @@ def _fisher_interval(found: float, correlations: Floats, subjects: int) -> Inter
 def category_effect(inside: Mask, values: Floats, seed: int) -> Estimate:
     """Compute the mean of values inside a category less that outside, and its bootstrap interval.
 
-    Subjects inside and outside are resampled independently. Unknown where either has fewer than
-    two.
+    Subjects inside and outside are resampled independently. No interval where either are fewer than
+    `FEWEST_SUBJECTS`, and no difference where there are fewer than two.
     """
     ones = values[inside]
     others = values[~inside]
     if min(len(ones), len(others)) < 2:
         return UNKNOWN
     difference = float(ones.mean() - others.mean())
+    if min(len(ones), len(others)) < FEWEST_SUBJECTS:
+        return Estimate(difference, np.nan, np.nan)
     of_ones = _resampled_means(ones, seed)
     of_others = _resampled_means(others, seed + 1)
     low, high = interval(of_ones - of_others)

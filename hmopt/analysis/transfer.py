@@ -7,18 +7,32 @@ Elsewhere is another cohort of the same model (`find_transfers`), or the same co
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 
 import numpy as np
 import pandas as pd
 
 from hmopt.analysis.cross_validation import by_kinds
 from hmopt.analysis.evidence import Evidence, holm, of_mean
+from hmopt.analysis.held_out import with_choices
 from hmopt.analysis.jackknife import Mean, jackknife
 from hmopt.analysis.resampling import Estimate, Interval
 from hmopt.analysis.scope_result import ScopeResult
 from hmopt.search.curve import gain
 from hmopt.search.scopes import Scope
 from hmopt.space import Setting
+
+
+class Answer(Enum):
+    """Whether a best setting of elsewhere would do; tables and summaries write its value."""
+
+    CARRIES_OVER = "yes"
+    """It loses less than the margin, with confidence."""
+    DOES_NOT = "no"
+    """There is evidence that it loses."""
+    OPEN = "inconclusive"
+    """Neither."""
+    TOO_FEW = "too few subjects"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +51,9 @@ class Transfer:
     p_adjusted
         Two-sided p-value after Holm's correction for the scopes of the family.
     evidence
-        NEGLIGIBLE: the other setting would do. FOUND: the two differ. Otherwise it is not known.
+        NEGLIGIBLE: the two are equivalent. FOUND: they differ. Otherwise it is not known.
+    margin
+        Largest loss that is negligible.
     """
 
     scope: Scope
@@ -45,6 +61,7 @@ class Transfer:
     loss: Mean
     p_adjusted: float = math.nan
     evidence: Evidence = Evidence.NONE
+    margin: float = math.nan
 
     @property
     def change(self) -> Estimate:
@@ -54,9 +71,22 @@ class Transfer:
 
     @property
     def would_do(self) -> bool:
-        """Whether there is evidence that the other setting loses nothing beyond the margin."""
-        gains = self.evidence is Evidence.FOUND and self.loss.value < 0
-        return gains or self.evidence is Evidence.NEGLIGIBLE
+        """Whether the other setting loses less than the margin, with confidence, whatever it may gain."""
+        return self.loss.below(self.margin)
+
+    @property
+    def is_same(self) -> bool:
+        """Whether nothing changes with the other setting, as every split selects it."""
+        return self.loss.known and self.loss.value == self.loss.error == 0
+
+    @property
+    def answer(self) -> Answer:
+        """Whether the other setting would do."""
+        if self.evidence is Evidence.TOO_FEW:
+            return Answer.TOO_FEW
+        if self.would_do:
+            return Answer.CARRIES_OVER
+        return Answer.DOES_NOT if self.evidence is Evidence.FOUND else Answer.OPEN
 
 
 def find_transfers(
@@ -110,12 +140,18 @@ def judged(transfers: Iterable[Transfer], margin: float) -> dict[Scope, Transfer
         p_values = holm([member.loss.p_value for member in members]).tolist()
         for member, p_value in zip(members, p_values, strict=True):
             evidence = of_mean(member.loss, p_value, margin)
-            found[member.scope] = replace(member, p_adjusted=p_value, evidence=evidence)
+            found[member.scope] = replace(
+                member, p_adjusted=p_value, evidence=evidence, margin=margin
+            )
     return found
 
 
 def _loss(result: ScopeResult, setting: Setting, pairs: pd.DataFrame) -> Mean | None:
-    """Return the mean loss over held-out pairs; None where there is none, or no measurement."""
+    """Return the mean loss over held-out pairs; None where there is none, or no measurement.
+
+    The setting of there is given and the scope's own is chosen, so that the error has the variance of
+    the choice, as that of a gain over the default.
+    """
     held_out = result.held_out
     response = result.full.response
     if held_out is None:
@@ -130,7 +166,9 @@ def _loss(result: ScopeResult, setting: Setting, pairs: pd.DataFrame) -> Mean | 
     rows = pairs.iloc[held_out.pairs]
     moving = rows["moving_subject"].to_numpy(dtype=object)
     fixed = rows["fixed_subject"].to_numpy(dtype=object)
-    return jackknife(losses, moving, fixed)
+    of_given_choices = jackknife(losses, moving, fixed)
+    of_splits = gain(response.metric, held_out.of_splits, there.mean(keepdims=True))
+    return with_choices(of_given_choices, of_splits, held_out.ratio)
 
 
 def overlap(one: Interval, other: Interval) -> bool | None:

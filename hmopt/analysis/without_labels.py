@@ -37,7 +37,8 @@ class StandIn:
         Its best one, on all subjects.
     regret
         How much worse held-out scores are at the setting that the metric chose than at the one that scores themselves
-        chose, on the same other subjects, with its jackknife error.
+        chose, on the same other subjects. Its error has the variance over choices: a metric may choose the same
+        setting on any subjects, which is then as good as given.
     regret_at_default
         The same at the default setting, which needs no choice.
     p_adjusted
@@ -141,19 +142,20 @@ def _of_family(
         places = places_in(curve, of_metric.settings, chosen)
         space = curve.space
         default = curve.place(space.index(space.default))
-        # both against what scores chose on the same subjects
-        stood_in = validation.held_out(curve, Chosen(own=places, common=own, default=own))
-        of_default = Chosen(own=np.full_like(places, default), common=own, default=own)
-        at_default = validation.held_out(curve, of_default)
-        if stood_in is None:
+        # what scores chose, over the choice of the metric and over the default, which stand in place
+        # of the default of a search; splits count in which both could choose
+        over_metric = Chosen(own=own, common=places, default=places)
+        over_default = Chosen(own=own, common=places, default=np.full_like(places, default))
+        stood_in = validation.held_out(curve, over_metric)
+        at_default = validation.held_out(curve, over_default)
+        if stood_in is None or at_default is None:
             continue
-        unknown = Mean(value=math.nan, error=math.nan, freedom=1, subjects=0)
         entry = StandIn(
             scope=curve.scope,
             metric=of_metric.metric.name,
             setting=space.setting(of_metric.settings[of_metric.best()]),
-            regret=_turned(stood_in.over_common),
-            regret_at_default=unknown if at_default is None else _turned(at_default.over_common),
+            regret=stood_in.over_default,
+            regret_at_default=at_default.over_default,
         )
         entries.append(entry)
     margin = margin_of(find_metric(options.metric), options.margin)
@@ -162,9 +164,3 @@ def _of_family(
         replace(entry, p_adjusted=p_value, evidence=of_mean(entry.regret, p_value, margin))
         for entry, p_value in zip(entries, p_values, strict=True)
     ]
-
-
-def _turned(gain: Mean) -> Mean:
-    """Return a gain as a loss."""
-    # 0 is not turned to -0
-    return replace(gain, value=0.0 - gain.value)

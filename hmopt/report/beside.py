@@ -212,12 +212,14 @@ class _Folder:
         if pairs is not None:
             measurements = _at_pairs(measurements, pairs)
         training = _training_minutes(self.files, self.searched)
+        minutes, is_complete = search_minutes(self.files.commands, training, self.measurements)
         return Source(
             title=self.title,
             measurements=measurements,
             choices=tuple(choices),  # type: ignore[arg-type]
             training_minutes=training,
-            search_minutes=_search_minutes(self.files.commands, training, self.measurements),
+            search_minutes=minutes,
+            search_is_complete=is_complete,
             registrations=self.registrations,
             model=self.searched.model_identity,
         )
@@ -257,22 +259,44 @@ def _training_minutes(files: StudyFolder, searched: Searched) -> float:
     return sum(trained) if trained else math.nan
 
 
-def _search_minutes(
+def search_minutes(
     commands: Sequence[Command], training: float, measurements: Measurements
-) -> float:
-    """Return how long the search took: by its commands, or else by the times of its registrations.
+) -> tuple[float, bool]:
+    """Return how long the search took by its commands, and whether these are all of its minutes.
 
-    `hmopt run` trains and searches: the training is taken off.
+    What `hmopt search` measures beyond the search, as with `--gap`, is no part of it. `hmopt run` trains
+    and searches: the training is taken off. A run that was killed is not among the commands, and of one that
+    was shared by several workers only the time from start to end: where the registrations themselves took
+    longer, the minutes are not complete. Where no command tells them, they are those of the registrations.
+
+    Parameters
+    ----------
+    commands
+        Of the study folder.
+    training
+        Minutes of the training; NaN where they are not known.
+    measurements
+        Of the search.
+
+    Returns
+    -------
+    float
+        NaN where nothing tells it.
+    bool
+        Whether the search took no longer, as far as is known.
     """
-    searches = [one.minutes for one in commands if one.command.startswith("hmopt search")]
+    registering = math.nan
+    if SECONDS in measurements.values:
+        registering = float(np.nansum(measurements.values[SECONDS])) / 60
+    searches = [one.minutes for one in commands if one.command == "hmopt search"]
     runs = [one.minutes for one in commands if one.command.startswith("hmopt run")]
     if searches:
-        return sum(searches)
-    if runs and math.isfinite(training):
-        return max(sum(runs) - training, 0.0)
-    if SECONDS not in measurements.values:
-        return math.nan
-    return float(np.nansum(measurements.values[SECONDS])) / 60
+        minutes = sum(searches)
+    elif runs and math.isfinite(training):
+        minutes = max(sum(runs) - training, 0.0)
+    else:
+        return registering, math.isnan(registering)
+    return minutes, not registering > minutes
 
 
 def _check_same(main: _Folder, other: _Folder, metric: str) -> list[str]:

@@ -24,6 +24,7 @@ from hmopt.report.words import (
     setting_text,
     setting_value,
     signed,
+    signed_value,
     spread,
     spread_values,
     symbol,
@@ -207,8 +208,8 @@ def _metric(material: Material) -> str:
 
 
 def _amount(gain: Gain) -> str:
-    value, low, high = gain.gain
-    amount = signed(value)
+    _, low, high = gain.gain
+    amount = signed_value(gain.gain)
     if math.isnan(low):
         return f"{amount}, with {gain.subjects} subjects"
     interval = f"95 % interval {spread(low, high)}"

@@ -17,14 +17,13 @@ from hmopt.report.part import Place, Section
 from hmopt.report.words import (
     MISSING,
     choices_text,
+    estimate_text,
     gain_text,
     kind_name,
     metric_name,
-    number,
     scope_title,
     setting_text,
     setting_value,
-    spread,
     spread_values,
     symbol,
     value_name,
@@ -146,9 +145,7 @@ def _optimum_row(material: Material, finding: ScopeResult) -> dict[str, str]:
     score, held = held_out_score(finding), finding.held_out
     row[f"held-out {metric}"] = MISSING
     if score is not None:
-        row[f"held-out {metric}"] = number(score.value)
-        if math.isfinite(score.low):
-            row[f"held-out {metric}"] += f" ({spread(score.low, score.high)})"
+        row[f"held-out {metric}"] = estimate_text(score)
     row["gain over the default"] = (
         MISSING if held is None else gain_text(held.over_default.estimate)
     )

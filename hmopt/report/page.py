@@ -380,7 +380,7 @@ def tiles(material: Material) -> list[tuple[str, str, str]]:
     held_out = None
     remark = ""
     if score is not None:
-        held_out = fact(score.value)
+        held_out = fact(score.value, words.digits_of(score.low, score.high))
         remark = words.interval_remark(score)
     folding = words.percent(optimum.folding)
     limit = f"folding limit {words.percent(search.folding_limit)}"

@@ -234,6 +234,21 @@ def signed(value: float | None, digits: int = 3) -> str:
     return f"+{text}" if positive and not rounds_to_zero else text
 
 
+def digits_of(low: float, high: float, digits: int = 3) -> int:
+    """Return with how many digits an interval and its estimate are written: more where its ends would look equal.
+
+    Examples
+    --------
+    >>> digits_of(0.001, 0.02), digits_of(0.0001, 0.0002), digits_of(math.nan, math.nan)
+    (3, 4, 3)
+    """
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return digits
+    while number(low, digits) == number(high, digits) and digits < MOST_DIGITS:
+        digits += 1
+    return digits
+
+
 def spread(low: float, high: float, digits: int = 3) -> str:
     """Return an interval, with more digits where its ends would look equal.
 
@@ -242,13 +257,46 @@ def spread(low: float, high: float, digits: int = 3) -> str:
     >>> spread(0.001, 0.02), spread(-0.0002, 0.0001)
     ('0.001 to 0.020', '−0.0002 to 0.0001')
     """
-    start = number(low, digits)
-    end = number(high, digits)
-    while start == end and digits < MOST_DIGITS:
-        digits += 1
-        start = number(low, digits)
-        end = number(high, digits)
-    return f"{start} to {end}"
+    needed = digits_of(low, high, digits)
+    return f"{number(low, needed)} to {number(high, needed)}"
+
+
+def estimate_value(found: Estimate, digits: int = 3) -> str:
+    """Return an estimate with as many digits as its interval has, which stands elsewhere.
+
+    Examples
+    --------
+    >>> estimate_value(Estimate(0.7, 0.68, 0.72)), estimate_value(Estimate(0.00015, 0.0001, 0.0002))
+    ('0.700', '0.0001')
+    """
+    return number(found.value, digits_of(found.low, found.high, digits))
+
+
+def signed_value(found: Estimate, digits: int = 3) -> str:
+    """Return the same of a difference, with its sign.
+
+    Examples
+    --------
+    >>> signed_value(Estimate(0.0121, 0.004, 0.02)), signed_value(Estimate(-0.00002, -0.00004, -0.00001))
+    ('+0.012', '−0.00002')
+    """
+    return signed(found.value, digits_of(found.low, found.high, digits))
+
+
+def estimate_text(found: Estimate, digits: int = 3) -> str:
+    """Return an estimate with its interval, where there is one, all with the same digits.
+
+    Examples
+    --------
+    >>> estimate_text(Estimate(0.7, 0.68, 0.72)), estimate_text(Estimate(0.7, math.nan, math.nan))
+    ('0.700 (0.680 to 0.720)', '0.700')
+    >>> estimate_text(Estimate(0.00016, 0.00011, 0.00021))
+    '0.0002 (0.0001 to 0.0002)'
+    """
+    value = estimate_value(found, digits)
+    if math.isnan(found.low):
+        return value
+    return f"{value} ({spread(found.low, found.high, digits)})"
 
 
 def percent(share: float | None) -> str:
@@ -356,18 +404,20 @@ def interval_remark(estimate: Estimate) -> str:
     return f"95 % interval {spread(estimate.low, estimate.high)}"
 
 
-def gain_text(estimate: Estimate) -> str:
-    """Return a gain with its interval, where there is one.
+def gain_text(estimate: Estimate, digits: int = 3) -> str:
+    """Return a gain with its interval, where there is one, all with the same digits.
 
     Examples
     --------
     >>> gain_text(Estimate(0.009, 0.007, 0.011)), gain_text(Estimate(0.009, math.nan, math.nan))
     ('+0.009 (0.007 to 0.011)', '+0.009')
+    >>> gain_text(Estimate(-0.00002, -0.00004, -0.00001))
+    '−0.00002 (−0.00004 to −0.00001)'
     """
-    value = signed(estimate.value)
+    value = signed_value(estimate, digits)
     if math.isnan(estimate.low):
         return value
-    return f"{value} ({spread(estimate.low, estimate.high)})"
+    return f"{value} ({spread(estimate.low, estimate.high, digits)})"
 
 
 def setting_text(setting: Setting | None) -> str:

@@ -25,6 +25,7 @@ b scores there what was promised, only a has something left to gain, and 3 follo
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -275,13 +276,17 @@ def predict(
     list of Index
         C settings: the whole lattice of one hyperparameter, or `MOST_PREDICTED` of it; for several
         `PER_AXIS` values of each, spread evenly, or the measured ones alone where they do not determine a
-        surface, as where a hyperparameter was measured at two values.
+        surface, as where a hyperparameter was measured at two values. Where there are choices or
+        conditions: these for each combination of choices, of the numbers that are active with it,
+        between the values that were measured with it.
     array
         Shape (C, n): what `promise` says of one hyperparameter. For several, a smooth surface
         through the scores, exact on parabolas: a polyharmonic spline r³ with a polynomial of degree
         2.
     """
     dimensions = len(space.hyperparameters)
+    if not space.is_ordered:
+        return _predict_combinations(space, settings, scores)
     if dimensions == 1:
         lattice = [place for (place,) in even_lattice(space, MOST_PREDICTED)]
         places = [place for (place,) in settings]
@@ -294,3 +299,65 @@ def predict(
         return list(settings), scores
     surface = RBFInterpolator(measured_at, scores, kernel="cubic", degree=2)
     return candidates, np.asarray(surface(wanted_at))
+
+
+def _predict_combinations(
+    space: Space, settings: Sequence[Index], scores: NDArray[np.float64]
+) -> tuple[list[Index], NDArray[np.float64]]:
+    """Return what `predict` does, for each combination of choices by the settings that have it alone.
+
+    Choices have no order, and where a hyperparameter is inactive its place means nothing: no curve
+    leads from one combination to another. With the choices CC and MI and a window that only CC has,
+    λ and the window are predicted among the settings with CC, and λ among those with MI.
+    """
+    combinations: dict[tuple[int | None, ...], list[int]] = {}
+    for row, index in enumerate(settings):
+        combination = _combination(space, index)
+        combinations.setdefault(combination, []).append(row)
+    candidates: list[Index] = []
+    predicted = []
+    for combination, rows in combinations.items():
+        members = [settings[row] for row in rows]
+        of_members = scores[rows]
+        free = [column for column, place in enumerate(combination) if place is None]
+        found, of_found = _predict_numbers(space, free, members, of_members)
+        # an integer may activate others: what has another combination is predicted with that one
+        kept = [_combination(space, index) == combination for index in found]
+        candidates += [index for index, is_kept in zip(found, kept, strict=True) if is_kept]
+        predicted.append(of_found[kept])
+    return candidates, np.concatenate(predicted)
+
+
+def _combination(space: Space, index: Index) -> tuple[int | None, ...]:
+    """Return the places of choices and of inactive hyperparameters; None of a number that is active."""
+    active = space.active(index)
+    return tuple(
+        None if one.is_ordered and one in active else place
+        for one, place in zip(space.hyperparameters, index, strict=True)
+    )
+
+
+def _predict_numbers(
+    space: Space, free: Sequence[int], settings: Sequence[Index], scores: NDArray[np.float64]
+) -> tuple[list[Index], NDArray[np.float64]]:
+    """Predict scores between settings that differ only in some of the columns, within their box.
+
+    The settings themselves where there are none of these columns, or all have one place in them.
+    """
+    places = np.array(settings)[:, free]
+    if not free or (len(free) == 1 and len(settings) == 1):
+        return list(settings), scores
+    numbers = [replace(space.hyperparameters[column], only_if=()) for column in free]
+    of_numbers = Space(hyperparameters=tuple(numbers))
+    measured: list[Index] = [tuple(row) for row in places.tolist()]
+    found, predicted = predict(of_numbers, measured, scores)
+    lowest = places.min(axis=0)
+    highest = places.max(axis=0)
+    inside = ((np.array(found) >= lowest) & (np.array(found) <= highest)).all(axis=1)
+    candidates = []
+    for index in np.array(found)[inside].tolist():
+        whole = list(settings[0])
+        for column, place in zip(free, index, strict=True):
+            whole[column] = place
+        candidates.append(tuple(whole))
+    return candidates, predicted[inside]

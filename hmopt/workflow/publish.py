@@ -29,15 +29,14 @@ from hmopt.report.origin import OPTIMA, ModelOptima, ScopeOptimum, optima_of, wr
 from hmopt.report.words import (
     MISSING,
     duration,
+    estimate_text,
     gain_text,
     kind_name,
     metric_name,
-    number,
     plural,
     scope_title,
     setting_text,
     setting_value,
-    spread,
     symbol,
 )
 from hmopt.space import Setting, value_text
@@ -611,9 +610,7 @@ def _row(optimum: ScopeOptimum) -> list[str]:
     held_out = optimum.score_held_out
     score = MISSING
     if held_out is not None:
-        found = held_out.estimate
-        between = f" ({spread(found.low, found.high)})" if found.low == found.low else ""
-        score = f"{number(found.value)}{between}"
+        score = estimate_text(held_out.estimate)
     gain = optimum.gain_over_default
     gained = MISSING if gain is None else gain_text(gain.estimate)
     sure = _ANSWERS.get(optimum.verdict or "", "not tested")

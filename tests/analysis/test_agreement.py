@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from hmopt.analysis.agreement import (
     judge_ranking,
 )
 from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.jackknife import jackknife
 from hmopt.analysis.model_scores import find_robustness
 from hmopt.declaration.search import SearchOptions
 from hmopt.errors import LedgerError
@@ -325,6 +327,38 @@ def test_noise_between_subjects_makes_the_best_of_the_grid_no_better_than_anothe
     found = regretted({"0": one}, {"0": other, "1": another})
     assert found.retraining.interval.low < 0 < found.retraining.interval.high
     assert found.evidence is Evidence.NONE
+
+
+def test_errors_of_regrets_have_the_variance_over_choices(
+    make: Make, all_cross: list[tuple[str, str]]
+) -> None:
+    noise = np.random.default_rng(2).normal(0.6, 0.05, (2, 5, len(all_cross), 2))
+    amortized, network = (make(all_cross, dice) for dice in noise)
+    found = regretted({"0": amortized}, {"0": network})
+    of_amortized, scores = amortized.score("dice"), network.score("dice")
+    default, ratio = 2, 6 / 2  # of eight subjects, two are held out
+    lost = np.zeros((3, len(all_cross)))
+    of_splits = []
+    for held_out in itertools.combinations("abcdefgh", 2):
+        sides = [{moving[0], fixed[0]} for moving, fixed in all_cross]
+        chooses = [not side & set(held_out) for side in sides]
+        judged = np.array([side == set(held_out) for side in sides])
+        best = scores[:, chooses].mean(axis=1).argmax()
+        own = of_amortized[:, chooses].mean(axis=1).argmax()
+        differences = [scores[best] - scores[own], scores[best] - scores[default]]
+        differences.append(scores[own] - scores[default])
+        of_splits.append([difference.mean() for difference in differences])
+        for place, difference in enumerate(differences):
+            lost[place, judged] = difference[judged]
+    variances = ratio * np.var(of_splits, axis=0)
+    moving, fixed = (np.array([pair[side][0] for pair in all_cross], object) for side in (0, 1))
+    means = (found.retraining, found.default, found.default_more)
+    for mean, values, variance in zip(means, lost, variances, strict=True):
+        given = jackknife(values, moving, fixed)
+        assert mean.value == pytest.approx(given.value)
+        assert mean.error == pytest.approx(np.sqrt(given.error**2 + variance))
+        assert mean.error > 1.005 * given.error
+        assert mean.freedom == 7
 
 
 def test_networks_of_further_seeds_at_some_settings_count_there_and_leave_the_grid_whole(

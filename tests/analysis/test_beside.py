@@ -11,6 +11,7 @@ from scipy import stats
 from hmopt.analysis import simulation
 from hmopt.analysis.beside import (
     Entry,
+    Roughness,
     Source,
     break_even,
     entry_of_scores,
@@ -272,6 +273,26 @@ def test_a_matched_setting_is_as_rough_as_that_of_the_study() -> None:
     expected = np.clip(2 * tuned.chosen - settings + 1, 0, None)
     np.testing.assert_array_equal(matched.chosen, expected)
     assert matched.title == "engine, matched"
+
+
+def test_a_roughness_that_is_not_known_matches_nothing() -> None:
+    measurements = simulated(np.stack([simulation.response(0.3, 0.4)]), seed=0, subjects=12)
+    splits = split_subjects(sorted({*measurements.pairs["moving_subject"]}), 50, seed=0)
+    count = len(measurements.settings)
+    known = Roughness(of_splits=np.full(len(splits.selection), 0.5), of_all=0.5)
+    unknown = Roughness(of_splits=known.of_splits, of_all=np.nan)
+    levels = np.linspace(1.0, 0.0, count)
+    for roughness, of_settings in ((unknown, levels), (known, np.full(count, np.nan))):
+        engine = with_roughness(measurements, of_settings)
+        source = Source(title="engine", measurements=engine, choices=("matched",))
+        assert make_entries(source, "dice", engine.labels, splits, roughness) == []
+    # splits without a known roughness have no setting, the others theirs
+    of_splits = np.where(np.arange(len(splits.selection)) % 2, 0.5, np.nan)
+    source = replace(source, measurements=with_roughness(measurements, levels))
+    some = Roughness(of_splits=of_splits, of_all=0.5)
+    (matched,) = make_entries(source, "dice", measurements.labels, splits, some)
+    places = np.where(np.isnan(of_splits), -1, int(np.abs(levels - 0.5).argmin()))
+    np.testing.assert_array_equal(matched.chosen, places[:, None])
 
 
 def test_without_a_measured_roughness_there_is_no_matched_setting() -> None:

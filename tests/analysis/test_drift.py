@@ -6,9 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from hmopt.analysis import simulation
 from hmopt.analysis.drift import Drift, Trend, find_drifts, warn_of_drift
+from hmopt.analysis.optimum import DRAWS
+from hmopt.analysis.resampling import draw_weights
 from hmopt.analysis.scope_result import analyse_scopes
 from hmopt.analysis.warnings import OptimumWarning
 from hmopt.declaration.search import SearchOptions
@@ -104,6 +107,32 @@ def test_a_way_through_all_of_training_counts_where_its_second_half_may_matter()
     ]
     assert Trend.THROUGHOUT in trends
     assert set(trends) <= set(Trend) - {Trend.TOO_FEW}
+
+
+def test_the_interval_of_a_change_is_widened_for_its_own_coverage() -> None:
+    """The best value of mean parabolas of one depth is the mean best value, in each sample of subjects, too."""
+    subjects = 6
+    checkpoints = make_training([0.5, 0.5, 0.5, 0.5], subjects, seed=4, own=0.0, wander=0.06)
+    drift = of_cohort(checkpoints)
+    pairs = checkpoints["full"].pairs
+    moving, fixed = (pairs[f"{side}_subject"].to_numpy(object) for side in ("moving", "fixed"))
+    weights = draw_weights(moving, fixed, DRAWS, SECTION.seed)
+    of_pairs = []
+    for checkpoint in ("half", "full"):
+        measured = checkpoints[checkpoint]
+        places = [measured.settings.index(SPACE.index({"regularization": v})) for v in (0.2, 0.8)]
+        low, high = measured.values["dice"][places, :, 0]
+        # depth · ((0.8 - b)² - (0.2 - b)²) = depth · (0.6 - 1.2 b)
+        of_pairs.append((0.6 - (low - high) / DEPTH) / 1.2)
+    change = of_pairs[1] - of_pairs[0]
+    of_samples = (weights @ change) / weights.sum(axis=1)
+    freedom = subjects - 1
+    for level, is_right in ((0.9875, True), (0.975, False)):
+        wide = np.sqrt(subjects / freedom) * stats.t.ppf(level, freedom) / stats.norm.ppf(level)
+        widened = change.mean() + wide * (of_samples - change.mean())
+        ends = np.quantile(widened, [0.0125, 0.9875])
+        apart = float(np.abs(ends - drift.late_change[1:]).max())
+        assert (apart <= 0.0075) is is_right
 
 
 def test_fewer_than_five_subjects_say_nothing() -> None:

@@ -14,13 +14,13 @@ from hmopt.analysis.gap import (
     MODEL,
     MOST_REFINED_SETTINGS,
     REFINED,
-    Answer,
     GapResult,
     gap_settings,
     judge_gap,
     relative_excess,
 )
 from hmopt.analysis.held_out import split_subjects
+from hmopt.analysis.transfer import Answer
 from hmopt.declaration.search import SearchOptions
 from hmopt.errors import LedgerError
 from hmopt.ledger.measurements import Measurements
@@ -100,7 +100,7 @@ def test_losses_and_scores_at_each_setting_are_those_of_the_stages(judge: Judge)
     assert gap.at_recommended.setting == {"regularization": 0.25}
     assert gap.at_recommended.shortfall[MODEL].interval[0] > 0
     assert gap.subjects == 12
-    assert "carries over" in str(gap)
+    assert str(gap).endswith("carry over to 25 iterations? yes")
 
 
 def test_the_best_setting_is_found_in_each_stage(judge: Judge) -> None:

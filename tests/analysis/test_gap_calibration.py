@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 
 from hmopt.analysis import simulation
-from hmopt.analysis.gap import CONVERGED, Answer, judge_gap
+from hmopt.analysis.gap import CONVERGED, judge_gap
 from hmopt.analysis.resampling import Floats
+from hmopt.analysis.transfer import Answer
 from hmopt.declaration.search import SearchOptions
 from tests.analysis.made_up_stages import make_stages
 from tests.analysis.simulated_entries import simulated

@@ -19,6 +19,7 @@ from hmopt.analysis.held_out import (
     evaluate,
     split_subjects,
     sums_between,
+    with_choices,
 )
 from hmopt.analysis.jackknife import Mean, jackknife
 from hmopt.analysis.scope_result import ScopeResult, analyse_scopes
@@ -207,6 +208,14 @@ def test_choosing_among_equals_gains_nothing_held_out_though_the_seen_score_rise
     assert seen > 0.605
     assert found.score.value < seen
     assert found.over_default.interval.low < 0 < found.over_default.interval.high
+
+
+def test_the_variance_over_choices_raises_the_error_and_not_the_degrees_of_freedom() -> None:
+    given = Mean(value=0.003, error=0.003, freedom=9, subjects=10)
+    found = with_choices(given, np.array([-0.004, np.nan, 0.004]), ratio=1.0)
+    assert found.error == pytest.approx(0.005)
+    assert found.freedom == 9
+    assert with_choices(given, np.full(3, 0.1), ratio=1.0) == given
 
 
 def test_a_default_that_was_not_measured_is_not_judged(

@@ -111,6 +111,40 @@ def test_the_interval_is_never_narrower_than_half_way_to_the_measured_neighbours
     assert found.intervals["regularization"] == (max(best - 0.125, 0.0), min(best + 0.125, 1.0))
 
 
+def certain_interval(hyperparameter: Hyperparameter, best: int, settings: list[int]) -> Interval:
+    """The interval of a best value that all subjects agree on."""
+    scores = np.repeat(-np.abs(np.subtract(settings, settings[best]))[:, None] / 1000.0, 12, axis=1)
+    response = replace(
+        respond(0.7 + scores, folding=np.zeros(len(settings))),
+        space=Space(hyperparameters=(hyperparameter,)),
+        settings=tuple((place,) for place in settings),
+    )
+    return find_optimum(response, samples(), NO_LIMIT).intervals[hyperparameter.name]
+
+
+def test_half_way_is_meant_along_the_logarithm_of_a_log_uniform_range() -> None:
+    weight = Hyperparameter(
+        name="label_weight", low=0.01, high=100, step=0.25, prior="log-uniform", default=1
+    )
+    assert [weight.value(place) for place in range(5)] == [0.01, 0.1, 1, 10, 100]
+    found = certain_interval(weight, best=2, settings=[0, 1, 2, 3, 4])
+    assert found == pytest.approx((10**-0.5, 10**0.5))
+    assert certain_interval(weight, best=0, settings=[0, 1, 2, 3, 4]).low == 0.01
+    steps = Hyperparameter(
+        name="steps", type="integer", low=1, high=100, prior="log-uniform", default=10
+    )
+    # half-way between 1, 9 and 64: 3 and 24
+    assert certain_interval(steps, best=1, settings=[0, 8, 63]) == (3, 24)
+
+
+def test_the_interval_of_an_integer_ends_at_values_that_it_has() -> None:
+    window = Hyperparameter(name="window", type="integer", low=3, high=21, step=2, default=9)
+    measured = [0, 3, 6, 9]
+    assert [window.value(place) for place in measured] == [3, 9, 15, 21]
+    # half-way, at 6 and 12, lies no value
+    assert certain_interval(window, best=1, settings=measured) == (5, 13)
+
+
 def equal_by_loop(scores: np.ndarray, drawn: Samples, margin: float) -> tuple[float, float]:
     """Return the range of settings next to each other that lose less than the margin in 95 % of the samples."""
     best, wide = int(scores.mean(axis=1).argmax()), widening(12)

@@ -9,6 +9,7 @@ from hmopt.analysis.resampling import (
     estimate,
     interval,
     weighted_means,
+    widening,
 )
 
 MOVING = np.array(["a", "a", "b", "c", "c"], dtype=object)
@@ -67,9 +68,22 @@ def test_the_interval_of_independent_within_subject_scores_is_that_of_students_t
 
 
 def test_samples_of_some_pairs_are_those_of_all_of_them() -> None:
-    drawn = Samples(weights=np.array([[1.0, 0.0, 2.0], [0.0, 3.0, 1.0]]), subjects=1)
+    weights = np.array([[1.0, 0.0, 2.0], [0.0, 3.0, 1.0]])
+    drawn = Samples(weights=weights, members=np.ones((1, 3), dtype=bool))
     some = drawn.of(np.array([True, False, True]))
     np.testing.assert_allclose(some.means(np.array([3.0, 6.0])), [5.0, 6.0])
+
+
+def test_subjects_are_those_of_the_pairs_that_were_kept() -> None:
+    names = np.array([f"s{number}" for number in range(8)], dtype=object)
+    drawn = draw(names, np.roll(names, 1), draws=50, seed=0)
+    assert (drawn.subjects, drawn.enough) == (8, True)
+    # s0 and s7, s1 and s0, s2 and s1
+    some = drawn.of(np.arange(8) < 3)
+    assert (some.subjects, some.enough) == (4, False)
+    assert np.isnan(estimate(some, np.array([0.7, 0.8, 0.9]))[1:]).all()
+    about_one = draw(names, np.full(8, "s0", object), draws=50, seed=0, always="s0")
+    assert about_one.subjects == 7
 
 
 def test_the_ends_of_an_interval_are_samples_so_that_settings_stay_on_the_lattice() -> None:
@@ -80,3 +94,22 @@ def test_the_ends_of_an_interval_are_samples_so_that_settings_stay_on_the_lattic
 
 def test_nothing_drawn_gives_an_unknown_interval() -> None:
     assert np.isnan(interval(np.empty(0))).all()
+
+
+@pytest.mark.parametrize("level", [0.95, 0.975, 0.9875])
+@pytest.mark.parametrize("subjects", [5, 12])
+def test_a_quantile_of_widened_means_is_the_end_of_a_t_interval_of_its_level(
+    subjects: int, level: float
+) -> None:
+    names = np.array([f"s{i}" for i in range(subjects)], dtype=object)
+    values = stats.norm.ppf((np.arange(subjects) + 0.5) / subjects)
+    drawn = draw(names, names, draws=40_000, seed=3)
+    # the standard deviation of bootstrap means stands for their quantiles, which are nearly normal
+    deviation = drawn.means(values, level).std()
+    reach = deviation * stats.norm.ppf(level)
+    error = values.std(ddof=1) / np.sqrt(subjects)
+    assert reach == pytest.approx(stats.t.ppf(level, subjects - 1) * error, rel=0.02)
+
+
+def test_the_factor_of_another_level_differs() -> None:
+    assert widening(8, level=0.95) < widening(8) < widening(8, level=0.9875)

@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -5,10 +6,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.evidence import LEVEL, Evidence
 from hmopt.analysis.sensitivity import (
     category_effect,
     find_sensitivities,
+    p_of_same_order,
     rank_effect,
     subject_optima,
 )
@@ -82,6 +84,58 @@ def test_numbers_are_ranked_and_text_is_held_against_the_rest() -> None:
     assert told[("few", None)] is Evidence.TOO_FEW
     assert {value for column, value in told if column == "site"} == {"x", "y", "z"}
     assert [one.subjects for one in found] == [30, 30, 30, 30, 30, 0]
+
+
+@pytest.mark.parametrize(("inside", "subjects"), [(2, 8), (2, 12), (4, 20)])
+def test_of_a_group_of_fewer_than_five_there_is_a_difference_and_no_verdict(
+    inside: int, subjects: int
+) -> None:
+    names = NAMES[:subjects]
+    values = np.random.default_rng(6).normal(0.5, 0.01, subjects)
+    site = np.where(np.arange(subjects) < inside, "x", "y")
+    optima = pd.DataFrame({"regularization": values}, index=names)
+    found = find_sensitivities(optima, pd.DataFrame({"site": site}, index=names), seed=0)
+    difference = values[:inside].mean() - values[inside:].mean()
+    assert [one.effect.value for one in found] == pytest.approx([difference, -difference])
+    assert np.isnan([one.effect[1:] for one in found]).all()
+    assert {one.evidence for one in found} == {Evidence.TOO_FEW}
+
+
+def test_differences_of_nothing_are_claimed_no_more_often_than_the_level_allows() -> None:
+    cohorts = 300
+    generator = np.random.default_rng(7)
+    alarms = 0
+    for _ in range(cohorts):
+        found = category_effect(np.arange(12) < 5, generator.normal(size=12), seed=0)
+        alarms += not found.low <= 0 <= found.high
+    assert alarms <= stats.binom.ppf(0.999, cohorts, LEVEL)
+
+
+@pytest.mark.parametrize("numbers", [[1, 2, 3, 4, 5], [1, 1, 1, 1, 2], [1, 2, 2, 2, 3]])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_p_value_of_the_same_order_is_the_share_of_all_permutations(
+    numbers: list[float], sign: int
+) -> None:
+    column = np.array(numbers, dtype=float)
+    orders = list(itertools.permutations(sign * column))
+    correlations = [stats.spearmanr(column, order).statistic for order in orders]
+    expected = np.mean(np.abs(correlations) > 1 - 1e-9)
+    assert p_of_same_order(column, sign * column) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("best", "evidence"),
+    [([0.1, 0.2, 0.3, 0.4, 0.5], Evidence.FOUND), ([0.1, 0.1, 0.1, 0.1, 0.5], Evidence.NONE)],
+)
+def test_a_correlation_of_one_has_no_interval_and_the_verdict_of_permutations(
+    best: list[float], evidence: Evidence
+) -> None:
+    optima = pd.DataFrame({"regularization": best}, index=NAMES[:5])
+    age = pd.DataFrame({"age": optima["regularization"] * 100})
+    (found,) = find_sensitivities(optima, age, seed=0)
+    assert found.effect.value == pytest.approx(1)
+    assert np.isnan(found.effect[1:]).all()
+    assert found.evidence is evidence
 
 
 def test_a_setting_that_is_the_same_for_all_cannot_go_with_anything() -> None:

@@ -189,6 +189,24 @@ def test_of_four_subjects_there_is_no_interval() -> None:
     assert found.over_points.value > 0.4
 
 
+def test_subjects_whose_pairs_have_too_few_landmarks_do_not_make_an_interval() -> None:
+    """Only the pairs among three of eight subjects have enough landmarks for a correlation of their own."""
+    pairs = make_pairs(8)
+    record = make_record(pairs, slope=2.0, seed=3)
+    entries = []
+    for one, row in zip(record.pairs, pairs.itertuples(), strict=True):
+        if {row.moving_subject, row.fixed_subject} <= {"s0", "s1", "s2"}:
+            entries.append(one)
+            continue
+        few = PairPoints(pair=one.pair, uncertainty=one.uncertainty[:3], error=one.error[:3])
+        entries.append(few)
+    found = judge_uncertainty(record.model_copy(update={"pairs": entries}), pairs, seed=0)
+    assert found is not None
+    assert math.isfinite(found.within_pairs.value)
+    assert np.isnan(found.within_pairs[1:]).all()
+    assert math.isfinite(found.over_points.low)
+
+
 def test_pairs_of_another_search_do_not_count() -> None:
     pairs = make_pairs(6)
     record = make_record(pairs, slope=1.0, seed=0)

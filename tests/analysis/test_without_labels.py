@@ -5,6 +5,9 @@ import pandas as pd
 import pytest
 
 from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.jackknife import jackknife
+from hmopt.analysis.resampling import Names
+from hmopt.analysis.scope_result import analyse_scopes
 from hmopt.analysis.without_labels import StandIn, StandIns, find_stand_ins
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
@@ -56,6 +59,11 @@ def of(found: StandIns, metric: str, scope: Scope) -> StandIn:
     return entry
 
 
+def sides_of(measurements: Measurements) -> tuple[Names, Names]:
+    pairs = measurements.pairs
+    return pairs["moving_subject"].to_numpy(object), pairs["fixed_subject"].to_numpy(object)
+
+
 def loss_at(value: float, *labels: str) -> float:
     """Return the mean loss at a value of λ against the best one for some labels together."""
     bests = np.array([BEST[label] for label in labels])
@@ -97,6 +105,21 @@ def test_the_regret_is_in_dice_where_the_search_was_by_a_metric_without_labels()
     assert searched.metric == "dice"
     by_dice = of(stand_ins(measurements), "similarity", COHORT)
     assert of(searched, "similarity", COHORT).regret == by_dice.regret
+
+
+def test_a_setting_that_all_subjects_choose_is_compared_as_a_given_one() -> None:
+    """The regret at the default is the gain over the default, and so is that of a metric that always chooses it."""
+    measurements = measured({"similarity": 0.5}, noise=0.05)
+    entry = of(stand_ins(measurements), "similarity", COHORT)
+    options = SearchOptions(metric="dice", reported=["similarity"])
+    (result,) = analyse_scopes(measurements, None, [COHORT], options)
+    assert result.held_out is not None
+    over_default = result.held_out.over_default
+    expected = (over_default.value, over_default.error)
+    assert (entry.regret_at_default.value, entry.regret_at_default.error) == pytest.approx(expected)
+    assert (entry.regret.value, entry.regret.error) == pytest.approx(expected)
+    given = jackknife(result.held_out.default_gains, *sides_of(measurements))
+    assert entry.regret.error > 1.05 * given.error
 
 
 def test_few_subjects_give_no_interval() -> None:

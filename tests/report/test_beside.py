@@ -1,6 +1,7 @@
 """Study folders and tables of scores side by side: what is read, what is refused, and what the report shows."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,15 @@ import pandas as pd
 import pytest
 
 import hmopt
+from hmopt.commands import Command
 from hmopt.errors import DataError, HmoptError, LedgerError
 from hmopt.ledger import Ledger
+from hmopt.ledger.measurements import PAIR_COLUMNS, Measurements
 from hmopt.ledger.searched import Spent
 from hmopt.records import Block
 from hmopt.report import write_report, write_results
-from hmopt.report.beside import check_beside, read_beside
+from hmopt.report.beside import check_beside, read_beside, search_minutes
+from hmopt.space import Hyperparameter, Space
 from hmopt.study_folder import StudyFolder
 
 LOWER = 0.04
@@ -246,3 +250,47 @@ def test_below_five_subjects_there_is_no_verdict(few_folder: Path, tmp_path: Pat
     lower = copy_lower(few_folder, tmp_path / "lower")
     found = hmopt.beside(few_folder, lower, choices=["default"])
     assert {one.verdict for one in found.differences} == {"too few subjects"}
+
+
+def test_tuning_took_the_time_of_all_plain_searches() -> None:
+    commands = [
+        Command(command="hmopt train", minutes=30.0),
+        Command(command="hmopt search", minutes=5.0),
+        Command(command="hmopt search --gap", minutes=60.0),
+        Command(command="hmopt search --per-structure", minutes=10.0),
+        Command(command="hmopt search --dense", minutes=4.0),
+    ]
+    assert search_minutes(commands, 30.0, taking(seconds=1.0)) == (5.0, True)
+    # without times of registrations nothing contradicts the record
+    assert search_minutes(commands, 30.0, taking(seconds=None)) == (5.0, True)
+
+
+def test_tuning_is_incomplete_where_its_registrations_took_longer() -> None:
+    last_run = [Command(command="hmopt search", minutes=0.5)]
+    assert search_minutes(last_run, 0.0, taking(seconds=30.0)) == (0.5, False)
+    only_further = [Command(command="hmopt search --gap", minutes=60.0)]
+    assert search_minutes(only_further, 0.0, taking(seconds=30.0)) == (10.0, False)
+    minutes, _ = search_minutes(only_further, 0.0, taking(seconds=None))
+    assert math.isnan(minutes)
+
+
+def test_of_a_whole_run_the_training_is_taken_off() -> None:
+    run = [Command(command="hmopt run", minutes=40.0)]
+    assert search_minutes(run, 30.0, taking(seconds=1.0)) == (10.0, True)
+
+
+def taking(seconds: float | None) -> Measurements:
+    """Measurements of ten pairs at two settings, each of which took so long."""
+    names = [f"s{number}" for number in range(10)]
+    rows = [(f"{name}->x", name, "x", name, "x", "cross") for name in names]
+    values = {"dice": np.full((2, 10, 1), 0.7)}
+    if seconds is not None:
+        values["wall_time_s"] = np.full((2, 10), seconds)
+    return Measurements(
+        identity="made up",
+        space=Space(hyperparameters=(Hyperparameter(name="regularization"),)),
+        settings=((0,), (100,)),
+        pairs=pd.DataFrame(rows, columns=list(PAIR_COLUMNS)),
+        labels=("thalamus",),
+        values=values,
+    )

@@ -279,3 +279,69 @@ def test_hyperparameters_of_other_names_or_values_are_no_weights_of_regions() ->
     ):
         settings = coarse_settings(Space(hyperparameters=(common, other)), SearchOptions(coarse=6))
         assert len(settings) == 6 * 6  # the default is among them
+
+
+CHOICES = ("CC", "MI", "MSE")
+BEST = {"CC": 0.32, "MI": 0.71, "MSE": 0.55}
+
+
+def of_choices(choices: Sequence[str]) -> Space:
+    similarity = Hyperparameter(name="similarity", type="categorical", choices=tuple(choices))
+    return Space(hyperparameters=(similarity, Hyperparameter(name="regularization")))
+
+
+def scored(space: Space, index: Index) -> float:
+    setting = space.setting(index)
+    best = BEST[str(setting["similarity"])]
+    return 0.8 - (float(setting["regularization"]) - best) ** 2 * (2 if best > 0.6 else 1)
+
+
+@pytest.mark.parametrize("choices", [CHOICES, CHOICES[::-1], ("MI", "MSE", "CC")])
+def test_each_choice_has_a_curve_of_its_own_whatever_the_order_of_the_choices(
+    choices: Sequence[str],
+) -> None:
+    space = of_choices(choices)
+    measured = space.product([[0, 1, 2], [0, 50, 100, 150, 200]])
+    scores = np.array([[scored(space, index)] for index in measured])
+    candidates, predicted = predict(space, measured, scores)
+    assert len(candidates) == len(set(candidates)) == 3 * 201
+    truth = [scored(space, index) for index in candidates]
+    np.testing.assert_allclose(predicted[:, 0], truth, atol=1e-9)
+
+
+def test_numbers_are_predicted_among_the_settings_in_which_they_are_active() -> None:
+    """A window that only CC has: its place among the settings with MI says nothing."""
+    similarity = Hyperparameter(name="similarity", type="categorical", choices=("MI", "CC"))
+    window = Hyperparameter(name="window", low=1, high=3, default=2, only_if={"similarity": "CC"})
+    space = Space(
+        hyperparameters=(similarity, Hyperparameter(name="regularization", step=0.05), window)
+    )
+
+    def score(index: Index) -> float:
+        setting = space.setting(index)
+        found = 0.8 - (float(setting["regularization"]) - 0.4) ** 2
+        if "window" in setting:
+            found -= 0.1 * (float(setting["window"]) - 2.2) ** 2 + 0.05
+        return found
+
+    measured = space.product([[0, 1], [0, 5, 10, 15], [0, 60, 120, 200]])
+    assert len(measured) == 4 + 16
+    scores = np.array([[score(index)] for index in measured])
+    candidates, predicted = predict(space, measured, scores)
+    truth = [score(index) for index in candidates]
+    np.testing.assert_allclose(predicted[:, 0], truth, atol=1e-9)
+    assert {space.canonical(index) for index in candidates} == set(candidates)
+    # λ = 0.75 is the outermost that was measured: nothing is predicted beyond
+    assert max(index[1] for index in candidates) == 15
+    assert sum(index[0] == 0 for index in candidates) == 16
+
+
+def test_a_combination_that_was_measured_once_stands_for_itself() -> None:
+    space = of_choices(CHOICES)
+    measured = [(0, 0), (0, 100), (0, 200), (1, 40)]
+    scores = np.array([[0.5], [0.7], [0.6], [0.9]])
+    candidates, predicted = predict(space, measured, scores)
+    of_second = [place for place, index in enumerate(candidates) if index[0] == 1]
+    assert [candidates[place] for place in of_second] == [(1, 40)]
+    assert predicted[of_second].item() == 0.9
+    assert all(index[0] != 2 for index in candidates)

@@ -40,6 +40,7 @@ from hmopt.report.words import (
     setting_value,
     shorten,
     signed,
+    signed_value,
     symbol,
 )
 from hmopt.search.scopes import WHOLE_COHORT
@@ -103,7 +104,10 @@ def found(compared: BaselineComparison, metric: str) -> str:
     limit = negligible_gap(metric)
     gap = agreement.mean_gap
     count = f"{len(agreement.settings)} {_plural(agreement)}"
-    amount = f"the gap (separate − hypermorph) is {signed(gap.value)} {metric_name(metric)} on average over {count}"
+    size = signed_value(gap.estimate)
+    amount = (
+        f"the gap (separate − hypermorph) is {size} {metric_name(metric)} on average over {count}"
+    )
     sides = budget_text(compared, compared.main)
     verdict = _verdict(agreement, limit)
     bound = _bound(agreement, limit)

@@ -12,6 +12,7 @@ from matplotlib.ticker import NullFormatter
 
 from hmopt.analysis.beside import Beside, Difference, Entry, break_even
 from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.resampling import Estimate
 from hmopt.report.beside import read_beside
 from hmopt.report.figure import INK, MUTED, OTHER, OWN, PAPER, THIRD, legend, new_figure
 from hmopt.report.material import Material
@@ -19,16 +20,19 @@ from hmopt.report.part import Place, ReportPart, Section, Table
 from hmopt.report.words import (
     MISSING,
     duration,
+    estimate_text,
     gain_text,
+    interval_text,
     listed,
     metric_name,
     number,
+    p_text,
     percent,
     probability,
     setting_text,
     shorten,
     signed,
-    spread,
+    signed_value,
 )
 
 ROW = 0.42
@@ -112,11 +116,9 @@ def _compared(found: Beside, entry: Entry, others: Sequence[Entry]) -> list[str]
         difference = found.difference(other.title, entry.title)
         if difference is None:
             continue
-        interval = difference.mean.interval
-        amount = signed(difference.mean.value)
-        if math.isfinite(interval.low):
-            amount = f"{amount}, {spread(*interval)}"
-        by_verdict.setdefault(difference.verdict, []).append(f"{other.title} ({amount})")
+        by_verdict.setdefault(difference.verdict, []).append(
+            f"{other.title} ({_amount(difference)})"
+        )
     sentences = []
     if score is not None:
         metric = metric_name(found.metric.name)
@@ -134,6 +136,18 @@ def _compared(found: Beside, entry: Entry, others: Sequence[Entry]) -> list[str]
             verb = start.replace(" are", " is") if len(names) == 1 else start
             sentences.append(f"{verb} {listed(names)}.")
     return sentences
+
+
+def _amount(difference: Difference) -> str:
+    """Return a difference with its interval, and the p-value where that alone tells why there is no evidence."""
+    estimate = difference.mean.estimate
+    if math.isnan(estimate.low):
+        return signed(estimate.value)
+    amount = f"{signed_value(estimate)}, {interval_text(estimate)}"
+    excludes_zero = estimate.low > 0 or estimate.high < 0
+    if difference.evidence is Evidence.NONE and excludes_zero:
+        return f"{amount}, {p_text(difference.p_adjusted)} after Holm"
+    return amount
 
 
 def _row(found: Beside, entry: Entry) -> dict[str, str]:
@@ -162,7 +176,7 @@ def _cost_row(found: Beside, entry: Entry) -> dict[str, str]:
         "": entry.title,
         "seconds per pair": _seconds(entry.seconds),
         "registrations for tuning": _count(entry),
-        "tuning time": _duration(entry.tuning_minutes),
+        "tuning time": _tuning(entry),
     }
     if _has_trained(found):
         row["training time"] = _duration(entry.training_minutes)
@@ -186,10 +200,7 @@ def _settings(entry: Entry) -> str:
 
 
 def _estimate(score: tuple[float, float, float]) -> str:
-    value, low, high = score
-    if math.isnan(low):
-        return number(value)
-    return f"{number(value)} ({spread(low, high)})"
+    return estimate_text(Estimate(*score))
 
 
 def _difference(difference: Difference | None) -> str:
@@ -212,6 +223,12 @@ def _duration(minutes: float) -> str:
     if not math.isfinite(minutes):
         return MISSING
     return duration(minutes) if minutes else "none"
+
+
+def _tuning(entry: Entry) -> str:
+    text = _duration(entry.tuning_minutes)
+    is_known = entry.tuning_minutes > 0
+    return text if entry.tuning_is_complete or not is_known else f"at least {text}"
 
 
 def _break_even(first: Entry, entry: Entry) -> str:
@@ -290,6 +307,12 @@ def _notes(found: Beside) -> tuple[str, ...]:
             "the tuned setting of the same method shows whether a setting can be transferred between methods."
         )
         notes.append(matched)
+    if any(not entry.tuning_is_complete for entry in found.entries):
+        incomplete = (
+            "Tuning time: at least, where the registrations themselves took longer than the searches that are on "
+            "record (one was interrupted, or several workers shared it), or where no search is on record."
+        )
+        notes.append(incomplete)
     if _has_trained(found):
         trainings = (
             "Intervals describe the variation between subjects, not between trainings of a model."
@@ -336,6 +359,7 @@ def numbers(found: Beside) -> dict[str, Any]:
             "failures": entry.failures,
             "evaluations": entry.evaluations,
             "tuning_hours": entry.tuning_minutes / 60,
+            "tuning_is_complete": entry.tuning_is_complete,
             "training_hours": entry.training_minutes / 60,
             "first_is_faster_from": None if entry is found.entries[0] else count,
         }

@@ -10,7 +10,7 @@ from hmopt.analysis.sensitivity import Sensitivity, find_sensitivities, subject_
 from hmopt.data.pair_table import subject_columns
 from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section
-from hmopt.report.words import MISSING, listed, number, signed, spread, symbol
+from hmopt.report.words import gain_text, listed, signed, symbol
 from hmopt.search.scopes import Groups, Scope
 
 
@@ -117,10 +117,7 @@ def _row(one: Sensitivity) -> dict[str, str]:
 
 
 def _effect(one: Sensitivity) -> str:
-    value, low, high = one.effect
-    if number(value) == MISSING:
-        return MISSING
-    return f"{signed(value, 2)} ({spread(low, high, 2)})"
+    return gain_text(one.effect, 2)
 
 
 def _key(one: Sensitivity) -> str:

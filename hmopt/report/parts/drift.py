@@ -16,6 +16,7 @@ from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section
 from hmopt.report.words import (
     best_name,
+    gain_text,
     listed,
     metric_name,
     number,
@@ -23,7 +24,7 @@ from hmopt.report.words import (
     scope_title,
     setting_value,
     shorten,
-    signed,
+    signed_value,
     spread,
     symbol,
 )
@@ -217,7 +218,7 @@ def _row(drift: Drift, steps: int | None, metric: str, margin: float) -> dict[st
     row = {"": scope_title(drift.scope), "best value of": f"{symbol(drift.hyperparameter)}*"}
     for checkpoint, optimum in zip(drift.checkpoints, drift.optima, strict=True):
         row[_after(checkpoint, steps)] = _optimum(optimum)
-    row["change from half to full training, 97.5 % interval"] = _change(drift.late_change)
+    row["change from half to full training, 97.5 % interval"] = gain_text(drift.late_change)
     row[f"loss in {metric_name(metric)} with the best value at half training"] = _loss(
         drift.loss, margin
     )
@@ -240,15 +241,8 @@ def _optimum(optimum: Estimate) -> str:
     return f"{best} ({low} to {high})"
 
 
-def _change(change: Estimate) -> str:
-    value = signed(change.value)
-    if np.isnan(change.low):
-        return value
-    return f"{value} ({spread(change.low, change.high)})"
-
-
 def _with_interval(change: Estimate) -> str:
-    value = signed(change.value)
+    value = signed_value(change)
     if np.isnan(change.low):
         return value
     return f"{value}, 97.5 % interval {spread(change.low, change.high)}"

@@ -14,7 +14,6 @@ from hmopt.analysis.gap import (
     CONVERGED,
     MODEL,
     REFINED,
-    Answer,
     GapResult,
     ScopeGap,
     SettingGap,
@@ -22,7 +21,7 @@ from hmopt.analysis.gap import (
 from hmopt.analysis.jackknife import Mean
 from hmopt.analysis.optimum import CurveAnalysis, within_range
 from hmopt.analysis.resampling import Estimate
-from hmopt.analysis.transfer import Transfer
+from hmopt.analysis.transfer import Answer, Transfer
 from hmopt.report.curves import profile
 from hmopt.report.figure import OTHER, OWN, THIRD, legend, new_figure, value_axis
 from hmopt.report.material import Material
@@ -41,20 +40,13 @@ from hmopt.report.words import (
     scope_title,
     sentence,
     setting_text,
-    signed,
+    signed_value,
     symbol,
     value_and_interval,
     value_name,
 )
 from hmopt.space import Hyperparameter, Space
 
-ANSWERS = {
-    Answer.CARRIES_OVER: "yes",
-    Answer.DOES_NOT: "no",
-    Answer.OPEN: "inconclusive",
-    Answer.TOO_FEW: "too few subjects",
-}
-"""How a table answers whether a best setting carries over."""
 COLOURS = (OWN, OTHER, THIRD)
 """Of the three stages."""
 TENS = 10
@@ -154,20 +146,22 @@ def _verdict(gap: GapResult, space: Space) -> str:
         return f"There are too few subjects to test whether {best} carries over to {refined}."
     metric = metric_name(gap.metric.name)
     change = (
-        f"{metric} changes by {signed(transfer.change.value)} ({interval_text(transfer.change)})"
+        f"{metric} changes by {signed_value(transfer.change)} ({interval_text(transfer.change)})"
     )
     if answer is Answer.CARRIES_OVER:
         carries_over = f"{best} carries over to {refined}"
-        if not transfer.loss.error:
+        if transfer.is_same:
             return f"{carries_over}: both select the same setting in every split."
-        if transfer.evidence is Evidence.NEGLIGIBLE:
-            return f"{carries_over}: held-out {change}, less than {gap.margin:g} with confidence."
-        return f"{carries_over}: held-out {change}, an improvement."
+        if transfer.evidence is Evidence.FOUND:
+            return f"{carries_over}: held-out {change}, an improvement."
+        return (
+            f"{carries_over}: held-out {change}; it loses less than {gap.margin:g} with confidence."
+        )
     if answer is Answer.DOES_NOT:
         return f"{best} does not carry over to {refined}: held-out {change}."
     return sentence(
         f"it is inconclusive whether {best} carries over to {refined}: held-out {change}, which is neither a "
-        f"significant loss nor shown to be below {gap.margin:g}"
+        f"significant loss nor shown to be a loss of less than {gap.margin:g}"
     )
 
 
@@ -193,7 +187,7 @@ def _scopes(gap: GapResult, space: Space) -> pd.DataFrame:
             row[f"{best}, {stage} (95 %)"] = _best(view)
         row[_change_of(stages[REFINED], best)] = _change(scope.transfers[REFINED])
         for place in (REFINED, CONVERGED):
-            row[f"carries over? {stages[place]}"] = ANSWERS[scope.answers[place - 1]]
+            row[f"carries over? {stages[place]}"] = scope.answers[place - 1].value
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -275,7 +269,7 @@ def _notes(gap: GapResult, space: Space) -> tuple[str, ...]:
         "evaluated by the refined scores of the other subjects. The change is their difference; its 95 % interval "
         "combines a jackknife over subjects with the variation of both chosen settings. P-values are corrected "
         f"within each family of scopes (Holm). {best} carries over if it loses less than {gap.margin:g} "
-        f"{metric_name(gap.metric.name)} with confidence, or is better.",
+        f"{metric_name(gap.metric.name)} with confidence (one-sided test at 5 %), whatever it may gain.",
     )
 
 

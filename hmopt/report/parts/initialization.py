@@ -22,6 +22,8 @@ from hmopt.report.summary import at_both, named
 from hmopt.report.words import (
     MISSING,
     counted,
+    estimate_text,
+    estimate_value,
     family_name,
     gain_text,
     metric_name,
@@ -87,7 +89,7 @@ def found(compared: BaselineComparison, metric: str) -> str:
     end = "there is no evidence of a difference between the two"
     if evidence is Evidence.FOUND:
         interval = spread(ratio.low, ratio.high, 1)
-        times = f"{number(ratio.value, 1)} times (95 % interval {interval})"
+        times = f"{estimate_value(ratio, 1)} times (95 % interval {interval})"
         end = f"that of hypermorphs is {times} as large"
     return f"{amounts[0].upper()}{amounts[1:]}; {end}."
 
@@ -119,7 +121,7 @@ def _row(compared: BaselineComparison, scope: Scope) -> dict[str, str]:
 def _ratio(ratio: Estimate, evidence: Evidence) -> str:
     if evidence is Evidence.TOO_FEW:
         return str(evidence.value)
-    return f"{number(ratio.value, 1)} ({spread(ratio.low, ratio.high, 1)})"
+    return estimate_text(ratio, 1)
 
 
 def _optimum_deviation(family: Replicates, scope: Scope, name: str) -> str:

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hmopt.analysis.evidence import Evidence
+from hmopt.analysis.resampling import Estimate
 from hmopt.analysis.scope_result import ScopeResult
 from hmopt.analysis.transfer import Transfer, find_transfers, overlap
 from hmopt.report.figure import OTHER, OWN, PAPER, legend, new_figure, unit_axis
@@ -16,16 +17,16 @@ from hmopt.report.part import Place, ReportPart, Section
 from hmopt.report.words import (
     MISSING,
     best_name,
+    estimate_value,
     gain_text,
     interval_text,
     metric_name,
-    number,
     scope_phrase,
     scope_title,
     sentence,
     setting_value,
     shorten,
-    signed,
+    signed_value,
     symbol,
     value_and_interval,
 )
@@ -154,15 +155,15 @@ def _verdict(material: Material, scope: Scope, transfers: dict[Scope, Transfer])
         )
     transfer = transfers[scope]
     loss = transfer.loss.estimate
-    amount = f"{number(abs(loss.value))} {metric} ({interval_text(loss)})"
+    amount = f"{_size(loss)} {metric} ({interval_text(loss)})"
     if transfer.evidence is Evidence.TOO_FEW:
         return f"There are too few subjects to test whether the former is sufficient here: it loses {amount}."
-    if transfer.evidence is Evidence.NEGLIGIBLE and not transfer.loss.error:
+    if transfer.is_same:
         return "The former is sufficient for this cohort: every split of its subjects selects the same setting."
-    if transfer.evidence is Evidence.NEGLIGIBLE:
+    if transfer.would_do and transfer.evidence is not Evidence.FOUND:
         return (
             "The former is sufficient for this cohort: on held-out subjects it loses less than "
-            f"{material.margin:g} {metric}, with confidence ({signed(transfer.change.value)}; "
+            f"{material.margin:g} {metric}, with confidence ({signed_value(transfer.change)}; "
             f"{interval_text(transfer.change)})."
         )
     if transfer.evidence is Evidence.FOUND and loss.value > 0:
@@ -173,14 +174,19 @@ def _verdict(material: Material, scope: Scope, transfers: dict[Scope, Transfer])
     if transfer.evidence is Evidence.FOUND:
         return (
             "The former is sufficient for this cohort: on held-out subjects it is better than the setting chosen "
-            f"on this cohort by {number(abs(loss.value))} {metric} ({interval_text(transfer.change)})."
+            f"on this cohort by {_size(loss)} {metric} ({interval_text(transfer.change)})."
         )
     change = transfer.change
     return (
         "It is inconclusive whether the former is sufficient for this cohort: on held-out subjects it changes "
-        f"{metric} by {signed(change.value)} ({interval_text(change)}), which is neither significant nor shown to "
-        "be negligible."
+        f"{metric} by {signed_value(change)} ({interval_text(change)}), which is neither a significant "
+        f"loss nor shown to be a loss of less than {material.margin:g}."
     )
+
+
+def _size(difference: Estimate) -> str:
+    """Return a difference without its sign, with the digits of its interval."""
+    return estimate_value(difference._replace(value=abs(difference.value)))
 
 
 def _row(
@@ -213,13 +219,7 @@ def _row(
 
 
 def _answer(transfer: Transfer | None) -> str:
-    if transfer is None:
-        return MISSING
-    if transfer.would_do:
-        return "yes"
-    if transfer.evidence is Evidence.FOUND:
-        return "no"
-    return "too few subjects" if transfer.evidence is Evidence.TOO_FEW else "inconclusive"
+    return MISSING if transfer is None else transfer.answer.value
 
 
 def _notes(
@@ -231,9 +231,10 @@ def _notes(
     margin = f"{material.margin:g} {metric_name(material.searched.search.metric)}"
     notes = [
         f"Training cohort: {there.name}. The change is the held-out score at the best setting of the training "
-        "cohort minus that at the setting chosen on other subjects of this cohort, with its 95 % interval "
-        "(jackknife over subjects); p-values are corrected within each family of scopes (Holm). The former "
-        f"setting is sufficient if it loses less than {margin} with confidence, or is better.",
+        "cohort minus that at the setting chosen on other subjects of this cohort. Its 95 % interval combines a "
+        "jackknife over subjects with the variation of the chosen setting; p-values are corrected within each "
+        f"family of scopes (Holm). The former setting is sufficient if it loses less than {margin} with confidence "
+        "(one-sided test at 5 %), whatever it may gain.",
     ]
     if set(there.labels) != set(material.measurements.labels):
         of_there = ", ".join(there.labels)

@@ -12,6 +12,7 @@ from hmopt.report.part import Place, ReportPart, Section
 from hmopt.report.summary import at_both, named
 from hmopt.report.words import (
     best_name,
+    estimate_value,
     gain_text,
     interval_text,
     metric_name,
@@ -83,9 +84,10 @@ def _starts(regret: Regret) -> str:
 def found(regret: Regret, space: Space, default: Setting, metric: str) -> str:
     """Return one sentence: the loss at the hypermorph's best setting and at the default, and whether they differ."""
     limit = negligible_gap(metric)
-    retrained = f"{number(regret.retraining.value)} {metric_name(metric)}"
-    at_best = f"{retrained} ({interval_text(regret.retraining.estimate)})"
-    at_default = f"{number(regret.default.value)} ({interval_text(regret.default.estimate)})"
+    lost = regret.retraining.estimate
+    by_default = regret.default.estimate
+    at_best = f"{estimate_value(lost)} {metric_name(metric)} ({interval_text(lost)})"
+    at_default = f"{estimate_value(by_default)} ({interval_text(by_default)})"
     losses = (
         f"retraining at {best_name(space)} of the hypermorph loses {at_best}, retraining at the default "
         f"({setting_text(default)}) loses {at_default}"

@@ -12,7 +12,7 @@ from hmopt.analysis.uncertainty import UncertaintyResult
 from hmopt.report.figure import OTHER, OWN, legend, new_figure
 from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section
-from hmopt.report.words import number, plural, setting_text, spread, value_name
+from hmopt.report.words import estimate_value, number, plural, setting_text, spread, value_name
 
 
 class UncertaintyPart(ReportPart):
@@ -74,7 +74,7 @@ def _found(result: UncertaintyResult, value: str) -> str:
 def _correlation(estimate: Estimate) -> str:
     if np.isnan(estimate.low):
         return number(estimate.value, 2)
-    return f"{number(estimate.value, 2)} (95 % interval {spread(estimate.low, estimate.high, 2)})"
+    return f"{estimate_value(estimate, 2)} (95 % interval {spread(estimate.low, estimate.high, 2)})"
 
 
 def _table(result: UncertaintyResult) -> pd.DataFrame:

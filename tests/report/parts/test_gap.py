@@ -88,7 +88,7 @@ def test_the_sentence_the_table_and_the_numbers_tell_the_same(
     told = made.numbers["amortization_gap"]
     assert told["loss_gap"] == pytest.approx(0.2)
     assert told["dice_gap"] == pytest.approx(0.01)
-    assert told["carries_over"]["whole cohort"] == "carries over"
+    assert told["carries_over"]["whole cohort"] == "yes"
     assert told["sentence"] == made.found
     assert told["not_converged"] == 0
     held_out = gap.cohort.held_out[1]
@@ -108,7 +108,7 @@ def test_where_the_best_setting_does_not_carry_over_the_section_says_so(
     made = section(material, make_gap(best=0.9))
     assert "does not carry over to 25 iterations: held-out Dice changes by −" in made.found
     told = made.numbers["amortization_gap"]
-    assert told["carries_over"]["whole cohort"] == "does not"
+    assert told["carries_over"]["whole cohort"] == "no"
     assert told["change"]["whole cohort"][2] < 0
 
 
