@@ -19,7 +19,7 @@ from hmopt.oracle.differentiable import SettingObjective, make_objective
 from hmopt.progress import Track, silent
 from hmopt.records import Pair
 from hmopt.search.ascent import ascend, distinct_optima, spread_starts
-from hmopt.search.scopes import COHORT, EVERY, Criteria, Scope, expand_scope, parse_scope
+from hmopt.search.scopes import COHORT, EVERY, Criteria, Scope, expand_scope, joined_criteria
 from hmopt.space import Setting, Space
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.machine import find_device, keep_freed_memory
@@ -105,8 +105,7 @@ def tune_by_gradient(
     >>> found.results[0].setting  # doctest: +SKIP
     {'regularization': 0.314}
     """
-    asked = {} if scope is None else parse_scope(scope)
-    asked |= criteria
+    asked = joined_criteria(scope, criteria)
     has_scope = scope is not None or bool(criteria)
     if has_scope and kinds:
         raise DeclarationError(

@@ -26,8 +26,8 @@ from hmopt.search.scopes import (
     Criteria,
     Scope,
     find_scope,
+    joined_criteria,
     list_scopes,
-    parse_scope,
     with_arrow,
 )
 from hmopt.search.studies import limit_constraints, study_of_scope
@@ -350,7 +350,7 @@ def register(
     >>> hmopt.register(*pair, moved="moved.nii.gz", label="thalamus").setting  # doctest: +SKIP
     {'regularization': 0.35}
     """
-    asked = criteria_of(scope, criteria)
+    asked = joined_criteria(scope, criteria)
     within_limits = within_limits or within_folding_limit
     check_choice(setting, asked, within_limits)
     _check_uncertainty(uncertainty, uncertainty_settings, starts, setting, per_structure)
@@ -532,13 +532,6 @@ def displacement_path(moved: Path) -> Path:
     """
     stem = moved.name.removesuffix(".gz").removesuffix(".nii")
     return moved.with_name(f"{stem}_displacement.nii.gz")
-
-
-def criteria_of(scope: str | Criteria | None, keywords: Criteria) -> dict[str, str]:
-    """Return the criteria of a scope, given as one argument, as keywords, or both."""
-    criteria = {} if scope is None else parse_scope(scope)
-    criteria.update(keywords)
-    return criteria
 
 
 def check_choice(
