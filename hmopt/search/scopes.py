@@ -253,14 +253,37 @@ def _values(kind: str, pairs: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     if kind == "subject":
         moving, fixed = (pairs[side] for side in SIDES)
         return sorted({*moving, *fixed})
-    columns = [column for column in pairs.columns if column not in PAIR_COLUMNS]
-    if kind != "task" and kind not in columns:
-        known = ["cohort", "task", "label", "subject", *columns]
+    _check_kind(kind, [column for column in pairs.columns if column not in PAIR_COLUMNS])
+    values = {value for value in pairs[kind] if value}
+    return sorted(values)
+
+
+def check_kinds(options: SearchOptions, columns: Sequence[str]) -> None:
+    """Refuse declared scopes of no kind that a cohort has.
+
+    Parameters
+    ----------
+    options
+        `scopes`.
+    columns
+        Of the manifest.
+
+    Raises
+    ------
+    SearchError
+        If a declared scope is neither `cohort`, `task`, `label`, `subject` nor one of the columns.
+    """
+    for kinds in options.scopes:
+        for kind in kinds:
+            _check_kind(kind, columns)
+
+
+def _check_kind(kind: str, columns: Sequence[str]) -> None:
+    known = ["cohort", "task", "label", "subject", *columns]
+    if kind not in known:
         raise SearchError(
             "scopes", expected="a kind of scope", got=repr(kind), advice=_near(kind, known)
         )
-    values = {value for value in pairs[kind] if value}
-    return sorted(values)
 
 
 def _known_values(kind: str, value: str, pairs: pd.DataFrame, labels: Sequence[str]) -> list[str]:

@@ -217,6 +217,12 @@ def _check_data(
         listing = list_cohort(study.cohort)
     if listing is None:
         return None
+    from hmopt.workflow.checks import check_cohort, check_listed
+
+    agrees = False
+    with found.of(None, files=0):
+        check_listed(study, listing.images, has_labels=listing.has_labels)
+        agrees = True
     readable = False
     with found.of(None, files=2 * len(listing.images)):
         read_structures(listing, study.cohort, track)
@@ -228,9 +234,7 @@ def _check_data(
     cohort: PreparedCohort | None = None
     with found.of("hmopt train", files=0):
         cohort = open_if_prepared(study, files.path)
-    if cohort is not None:
-        from hmopt.workflow.checks import check_cohort
-
+    if cohort is not None and agrees:  # otherwise the same is found again
         with found.of(None, files=0):
             check_cohort(study, cohort)
     return cohort

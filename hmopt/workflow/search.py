@@ -40,7 +40,7 @@ from hmopt.search.storage import open_storage
 from hmopt.search.studies import shared_scopes, store_studies
 from hmopt.space import Index
 from hmopt.study_folder import StudyFolder
-from hmopt.workflow.checks import check_cohort
+from hmopt.workflow.checks import check_cohort, check_manifest
 from hmopt.workflow.composed import check_composable, fill_fields, measure_fields, parse_kinds
 from hmopt.workflow.executor import Executor, ExecutorDispatcher, Origin, Stage
 from hmopt.workflow.gap import check_refinable, fill_gap, measure_gap
@@ -429,6 +429,7 @@ class StudySearch:
         self._track = track
         self.study = files.study
         self.options = self.study.search
+        check_manifest(self.study)
         self.cohort = prepare(self.study, files.path, track)
         self.pairs, self.table = check_cohort(self.study, self.cohort)
         # what the ledger holds already is not measured again, and must still be of these images

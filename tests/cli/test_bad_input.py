@@ -130,6 +130,51 @@ def declare(study: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
+def pair_by_an_unknown_column(study: Path) -> str:
+    declare(study, 'same = ["modality"]', 'same = ["scanner"]')
+    return "pairs.same: expected columns of the manifest, got scanner"
+
+
+def name_an_unknown_atlas(study: Path) -> str:
+    declare(study, 'same = ["modality"]', 'same = ["modality"]\natlas = "nobody"')
+    return "pairs.atlas: expected the name of an image of the cohort, got 'nobody'"
+
+
+def cut_an_unknown_column(study: Path) -> str:
+    declare(study, "[network]", "[search]\nbins = { height = [1.5] }\n[network]")
+    return "search.bins.height: expected a numeric column of the manifest"
+
+
+def search_scopes_of_an_unknown_column(study: Path) -> str:
+    declare(study, "[network]", '[search]\nscopes = [["cohort"], ["scanner"]]\n[network]')
+    return "expected a kind of scope, got 'scanner'"
+
+
+def report_landmarks_without_points(study: Path) -> str:
+    declare(study, "[network]", '[search]\nreported = ["tre_mm"]\n[network]')
+    return "expected metrics without landmarks"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pair_by_an_unknown_column,
+        name_an_unknown_atlas,
+        cut_an_unknown_column,
+        search_scopes_of_an_unknown_column,
+        report_landmarks_without_points,
+    ],
+)
+def test_what_the_manifest_contradicts_is_refused_before_images_are_prepared(
+    spoil: Callable[[Path], str], study: Path
+) -> None:
+    named = spoil(study)
+    before = contents(study)
+    assert named in refused("train", study)
+    assert named in CliRunner().invoke(app, ["check", str(study)]).stderr
+    assert contents(study) == before
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
