@@ -348,7 +348,7 @@ def _atlas_images(cohort: PreparedCohort, options: PairsOptions) -> pd.DataFrame
 
 
 def _agreeing_columns(cohort: PreparedCohort, options: PairsOptions) -> list[str]:
-    check_columns(options, list(cohort.images))
+    check_columns(options, [str(name) for name in cohort.images])
     return options.same
 
 

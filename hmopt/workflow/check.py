@@ -12,11 +12,12 @@ from hmopt.data.prepared import PreparedCohort, check_folder
 from hmopt.data.preprocessing import open_if_prepared
 from hmopt.data.split import split_subjects
 from hmopt.declaration import Study
-from hmopt.errors import HmoptError, LedgerError
+from hmopt.errors import DeclarationError, HmoptError, LedgerError, of_system
 from hmopt.files import one_line
 from hmopt.ledger.manifest import check_shard, read_manifest, shard_files
 from hmopt.ledger.shard import check_rows
 from hmopt.ledger.table import read_measurements
+from hmopt.model_file import model_identity
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS
 from hmopt.report.changes import read_last
@@ -119,13 +120,7 @@ class _Findings:
         except HmoptError as error:
             self.problems.append(Problem(line=one_line(error), rerun=rerun))
         except OSError as error:
-            unreadable = HmoptError(
-                str(error.filename),
-                expected="a file that can be read",
-                got=error.strerror or one_line(error),
-                advice="Restore it.",
-            )
-            self.problems.append(Problem(line=str(unreadable), rerun=rerun))
+            self.problems.append(Problem(line=str(of_system(error)), rerun=rerun))
 
 
 def check(folder: Path | str, *, track: Track = silent) -> Checked:
@@ -161,6 +156,9 @@ def check(folder: Path | str, *, track: Track = silent) -> Checked:
     """
     files = StudyFolder(folder)
     found = _Findings()
+    for error in files.wrong_places():
+        with found.of(None):
+            raise error
     study = _check_declaration(files, found)
     cohort = None
     if study is not None:
@@ -172,11 +170,7 @@ def check(folder: Path | str, *, track: Track = silent) -> Checked:
     _check_results(files, found)
     _check_pictures(files, found)
     _check_studies(files, found)
-    if files.setting_file.is_file():
-        from hmopt.workflow.setting_file import read_setting
-
-        with found.of(None):
-            read_setting(files.setting_file)
+    _check_setting(files, study, found)
     if not found.files:
         raise HmoptError(
             str(files.path),
@@ -243,7 +237,10 @@ def _check_data(
 def _check_prepared(files: StudyFolder, found: _Findings) -> None:
     if not files.prepared_folder.is_dir():
         return
-    for folder in sorted(files.prepared_folder.iterdir()):
+    folders = []
+    with found.of("hmopt train", files=0):
+        folders = sorted(files.prepared_folder.iterdir())
+    for folder in folders:
         if folder.is_dir() and not folder.name.startswith("."):
             with found.of("hmopt train"):
                 check_folder(folder)
@@ -343,7 +340,12 @@ def _check_records(files: StudyFolder, found: _Findings) -> None:
 
 def _check_ledger(files: StudyFolder, found: _Findings) -> None:
     folder = files.ledger_folder
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir():
+        return
+    is_empty = True
+    with found.of("hmopt search", files=0):
+        is_empty = not any(folder.iterdir())
+    if is_empty:
         return
     shards = []
     with found.of("hmopt search"):
@@ -370,6 +372,34 @@ def _check_ledger(files: StudyFolder, found: _Findings) -> None:
                     got="another file",
                     advice="Move it away; it is not read.",
                 )
+
+
+def _check_setting(files: StudyFolder, study: Study | None, found: _Findings) -> None:
+    """Check the chosen setting, and that a model which was trained here takes it."""
+    path = files.setting_file
+    if not path.is_file():
+        return
+    # torch is loaded where there is such a file only
+    from hmopt.workflow.register import given_setting
+    from hmopt.workflow.setting_file import values_in
+
+    is_trained_here = study is not None and study.model.source == "trained"
+    model = files.model_file()
+    with found.of(None):
+        own = None
+        if study is not None and is_trained_here and model.is_file():
+            own = model_identity(model, list(study.hyperparameters))
+        values = values_in(path, own)
+        if study is not None and is_trained_here:
+            try:
+                given_setting(study.space, values)
+            except DeclarationError as error:
+                raise DeclarationError(
+                    str(path),
+                    expected="a setting of the hyperparameters of study.toml",
+                    got=f"one with a fault ({error})",
+                    advice="Choose it again with `hmopt tune`.",
+                ) from error
 
 
 def _check_results(files: StudyFolder, found: _Findings) -> None:

@@ -119,9 +119,25 @@ def values_of(
     """
     if not isinstance(given, Path | str):
         return given
-    path = Path(given)
+    return values_in(Path(given), None if model is None else identity_of(model))
+
+
+def values_in(path: Path, own: str | None) -> Mapping[str, Value]:
+    """Return the values of a setting in a file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    own
+        Identity of the model that they are for; None: it is not known.
+
+    Raises
+    ------
+    DeclarationError
+        If the file cannot be read, or its setting was chosen for another model.
+    """
     chosen = read_setting(path)
-    own = None if model is None else identity_of(model)
     if own is not None and chosen.model is not None and chosen.model != own:
         raise DeclarationError(
             f"{path}: model",
