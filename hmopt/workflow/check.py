@@ -17,7 +17,6 @@ from hmopt.files import one_line
 from hmopt.ledger.manifest import check_shard, read_manifest, shard_files
 from hmopt.ledger.shard import check_rows
 from hmopt.ledger.table import read_measurements
-from hmopt.model_file import model_identity
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS
 from hmopt.report.changes import read_last
@@ -380,15 +379,17 @@ def _check_setting(files: StudyFolder, study: Study | None, found: _Findings) ->
     if not path.is_file():
         return
     # torch is loaded where there is such a file only
+    from hmopt.interop.load import load_model
     from hmopt.workflow.register import given_setting
-    from hmopt.workflow.setting_file import values_in
+    from hmopt.workflow.setting_file import identity_of, values_in
 
     is_trained_here = study is not None and study.model.source == "trained"
     model = files.model_file()
     with found.of(None):
         own = None
-        if study is not None and is_trained_here and model.is_file():
-            own = model_identity(model, list(study.hyperparameters))
+        has_own_code = study is not None and study.network.callable is not None
+        if is_trained_here and model.is_file() and not has_own_code:  # which is not run here
+            own = identity_of(load_model(model))
         values = values_in(path, own)
         if study is not None and is_trained_here:
             try:

@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 import hmopt
 from hmopt.cli.app import app
+from hmopt.oracle import open_registrar
+from hmopt.workflow.setting_file import identity_of, write_setting
 from tests.fuzz.originals import make_originals
 
 
@@ -243,3 +245,9 @@ def test_a_setting_that_the_model_does_not_take_is_told(
     (problem,) = hmopt.check(study).problems
     assert expected in problem.line
     assert problem.rerun is None
+
+
+def test_a_setting_that_was_chosen_for_the_model_is_no_problem(study: Path) -> None:
+    model = identity_of(open_registrar(study).model)
+    write_setting(study / "setting.toml", {"regularization": 0.5}, model)
+    assert hmopt.check(study).problems == ()
