@@ -15,6 +15,7 @@ from hmopt.errors import DeclarationError
 from hmopt.networks import check_network
 from hmopt.records import Pair
 from hmopt.search.scopes import check_kinds, list_scopes
+from hmopt.search.storage import check_url
 
 
 def check_declared(study: Study) -> None:
@@ -24,10 +25,14 @@ def check_declared(study: Study) -> None:
     ------
     DeclarationError
         If the network cannot be built, or the grid does not fit it.
+    SearchError
+        If the URL of the storage names no database.
     DataError
         If the CSV of pairs cannot be read.
     """
     check_network(study.network, tuple(study.preprocessing.shape))
+    if study.search.storage is not None:
+        check_url(study.search.storage)
     if study.pairs.csv is not None:
         read_pair_names(study.pairs.csv)
 

@@ -36,7 +36,7 @@ from hmopt.search.lattice import settings_of_one_regularization
 from hmopt.search.objective import optimize_scopes
 from hmopt.search.plan import coarse_settings, confirming_settings, dense_settings
 from hmopt.search.sampler import make_sampler
-from hmopt.search.storage import open_storage
+from hmopt.search.storage import open_declared
 from hmopt.search.studies import shared_scopes, store_studies
 from hmopt.space import Index
 from hmopt.study_folder import StudyFolder
@@ -502,7 +502,7 @@ class StudySearch:
         """
         # a wrong sampler or storage is refused before anything is measured
         make_sampler(self.options, oracle.space, self.options.seed)
-        storage = open_storage(self._files.path, self.options.storage)
+        storage = open_declared(self._files.path, self.options.storage)
         default = oracle.space.index(oracle.space.default)
         of_one = settings_of_one_regularization(oracle.space, self.options.coarse)
         self.fill(oracle, [default, *of_one], self.options.measured)
@@ -607,7 +607,7 @@ class StudySearch:
     def write_studies(self, measurements: Measurements) -> list[str]:
         """Export the Optuna studies of cohort, groups and labels; return their names."""
         options = self.options
-        storage = open_storage(self._files.path, options.storage)
+        storage = open_declared(self._files.path, options.storage)
         with self._naming_database():
             return store_studies(measurements, options, self.study.name, storage, self._track)
 

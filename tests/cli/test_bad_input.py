@@ -113,6 +113,11 @@ def take_a_name_away(study: Path) -> str:
     return "3"
 
 
+def declare_a_volume_of_planes(study: Path) -> str:
+    declare(study, "shape = [32, 32]", "shape = [32, 32, 32]")
+    return "expected a volume, as preprocessing.shape has three sides"
+
+
 def ask_for_more_subjects(study: Path) -> str:
     declare(study, "train = 2", "train = 20")
     return "at most 6 subjects"
@@ -155,9 +160,15 @@ def report_landmarks_without_points(study: Path) -> str:
     return "expected metrics without landmarks"
 
 
+def name_no_database(study: Path) -> str:
+    declare(study, "[network]", '[search]\nstorage = "foo"\n[network]')
+    return "search.storage: expected a database that can be opened"
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
+        name_no_database,
         pair_by_an_unknown_column,
         name_an_unknown_atlas,
         cut_an_unknown_column,
@@ -184,6 +195,7 @@ def test_what_the_manifest_contradicts_is_refused_before_images_are_prepared(
         make_image_four_dimensional,
         make_image_unreadable,
         take_a_name_away,
+        declare_a_volume_of_planes,
         ask_for_more_subjects,
         misspell_a_key,
     ],
