@@ -79,7 +79,7 @@ class HmoptError(Exception):
 
     def __init__(self, field: str, *, expected: str, got: object, advice: str) -> None:
         # before it is shortened: what is left of a URL could no longer be told from other text
-        shown = _shortened(without_passwords(str(got)))
+        shown = _shortened(without_passwords(str(got))) or "''"
         line = f"{field}: expected {expected}, got {shown}. {advice}"
         super().__init__(without_passwords(line))
 

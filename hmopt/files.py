@@ -680,6 +680,8 @@ def _broken_rule(fault: Fault) -> str:
     if fault.kind == "missing":
         return f"{place}no value"
     value = reprlib.repr(fault.value)
+    if fault.kind == "extra_forbidden":
+        return f"the unknown key {fault.key}"
     return f"{place}{value}, where {fault.rule} is expected"
 
 

@@ -413,6 +413,13 @@ def parse_scope(scope: str | Criteria) -> dict[str, str]:
         return dict(scope)
     if scope.strip() == COHORT:
         return {}
+    if scope.strip().startswith(f"{COHORT}="):
+        raise DeclarationError(
+            "--scope",
+            expected=f"{COHORT} without a value",
+            got=repr(scope),
+            advice=f"Use --scope {COHORT}.",
+        )
     parts = [part.strip() for part in scope.split(",")]
     if "=" in parts[0] and not all("=" in part for part in parts):
         raise DeclarationError(
