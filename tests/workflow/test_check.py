@@ -251,3 +251,17 @@ def test_a_setting_that_was_chosen_for_the_model_is_no_problem(study: Path) -> N
     model = identity_of(open_registrar(study).model)
     write_setting(study / "setting.toml", {"regularization": 0.5}, model)
     assert hmopt.check(study).problems == ()
+
+
+def test_pictures_of_two_scopes_that_were_swapped_are_told(study: Path) -> None:
+    one, other = sorted((study / "examples").glob("label-*.npz"))[:2]
+    beside = one.with_name("beside")
+    one.rename(beside)
+    other.rename(one)
+    beside.rename(other)
+    lines = [problem.line for problem in hmopt.check(study).problems]
+    assert len(lines) == 2
+    assert all(
+        "expected pictures of pairs, got those of the scope label=" in line for line in lines
+    )
+    assert hmopt.check(study).rerun == (f"hmopt search {study}",)
