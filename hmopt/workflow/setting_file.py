@@ -90,6 +90,16 @@ def read_setting(path: Path) -> ChosenSetting:
     except (OSError, ValueError) as error:
         got = "no file" if isinstance(error, FileNotFoundError) else one_line(error)
         raise DeclarationError(str(path), expected=_WHAT, got=got, advice=_ADVICE) from error
+    values = content.get("setting")
+    for name, value in values.items() if isinstance(values, dict) else ():
+        # pydantic would name one of the types only
+        if not isinstance(value, bool | int | float | str):
+            raise DeclarationError(
+                str(path),
+                expected="a number, a text, true or false for each hyperparameter",
+                got=f"{name} = {value!r}",
+                advice=_ADVICE,
+            )
     return checked(
         content,
         ChosenSetting,
