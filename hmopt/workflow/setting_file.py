@@ -96,8 +96,8 @@ def read_setting(path: Path) -> ChosenSetting:
         if not isinstance(value, bool | int | float | str):
             raise DeclarationError(
                 str(path),
-                expected="a number, a text, true or false for each hyperparameter",
-                got=f"{name} = {value!r}",
+                expected=_WHAT,
+                got=f"{name} = {value!r}, which is no number, text, true or false",
                 advice=_ADVICE,
             )
     return checked(

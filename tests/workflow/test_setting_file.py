@@ -114,7 +114,7 @@ def test_a_value_of_another_type_is_told_with_the_types_that_can_be(
 ) -> None:
     path = tmp_path / "setting.toml"
     path.write_text(f"[setting]\nregularization = {value}\n", encoding="utf-8")
-    with pytest.raises(DeclarationError, match="a number, a text, true or false"):
+    with pytest.raises(DeclarationError, match="no number, text, true or false"):
         read_setting(path)
 
 
