@@ -130,7 +130,7 @@ def name_no_subject(study: Path) -> str:
 
 def label_an_image_by_itself(study: Path) -> str:
     manifest = pd.read_csv(study / "data/cohort.csv")
-    manifest.loc[0, "label"] = manifest.loc[0, "image"]
+    manifest["label"] = [manifest["image"][0], *manifest["label"][1:]]
     manifest.to_csv(study / "data/cohort.csv", index=False)
     return "expected another file as label map than the image, got the same"
 
