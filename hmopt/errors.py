@@ -1,6 +1,8 @@
 """The errors that hmopt raises for things a user can mend."""
 
 import copyreg
+import errno
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -77,13 +79,52 @@ class HmoptError(Exception):
 
     def __init__(self, field: str, *, expected: str, got: object, advice: str) -> None:
         # before it is shortened: what is left of a URL could no longer be told from other text
-        shown = _shortened(without_passwords(str(got)))
+        shown = _shortened(without_passwords(str(got))) or "''"
         line = f"{field}: expected {expected}, got {shown}. {advice}"
         super().__init__(without_passwords(line))
 
     def __reduce__(self) -> tuple[object, ...]:
         """Allow pickling, as between processes: the error is made again from its text, all that it holds."""
         return copyreg.__newobj__, (type(self), str(self))  # type: ignore[attr-defined]
+
+
+_OF_FILES = {
+    errno.ENAMETOOLONG: ("a shorter name", "Choose another name."),
+    errno.ENOENT: ("a file or folder that exists", "Check the path."),
+    errno.EISDIR: ("a file", "Move the folder away, or name a file."),
+    errno.ENOTDIR: ("a path whose parents are folders", "Check the path."),
+    errno.EEXIST: ("a name that is free, or a folder", "Move the file or link away."),
+    errno.ELOOP: ("a path without a loop of links", "Correct the links."),
+    errno.EACCES: ("permission to read and write", "Change the permissions, or the path."),
+    errno.EPERM: ("permission to read and write", "Change the permissions, or the path."),
+    errno.EROFS: ("a disk that can be written to", "Choose another folder."),
+    errno.ENOSPC: ("space on the disk", "Make space, and rerun the command."),
+    errno.EDQUOT: ("space within the quota", "Make space, and rerun the command."),
+    errno.EFBIG: ("files that may be so large", "Raise the limit of the size of files."),
+}
+"""What was expected, and what to do, by the number of an error of the operating system."""
+
+
+def of_system(error: OSError) -> HmoptError:
+    """Return an error of the operating system as one of hmopt: which file, what was expected, and what to do.
+
+    Examples
+    --------
+    >>> print(of_system(IsADirectoryError(errno.EISDIR, "Is a directory", "brains/pairs.csv")))
+    brains/pairs.csv: expected a file, got Is a directory. Move the folder away, or name a file.
+    """
+    reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
+    expected, advice = _OF_FILES.get(
+        error.errno or 0, ("a file or folder that can be read and written", "Check the path.")
+    )
+    if error.filename is None:
+        return HmoptError(
+            "operating system", expected=expected, got=reason, advice="Rerun with --debug."
+        )
+    path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    return HmoptError(
+        _shortened(path or str(error.filename)), expected=expected, got=reason, advice=advice
+    )
 
 
 class DeclarationError(HmoptError):

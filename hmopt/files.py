@@ -42,6 +42,9 @@ HASH_KEY = "sha256"
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 """What file systems say that have no locks."""
 
+LONGEST_NAME = 255
+"""Bytes of a name of a file that the usual file systems allow."""
+
 ABANDONED_S = 24 * 3600.0
 """Age from which what another machine has begun counts as abandoned."""
 
@@ -697,6 +700,8 @@ def _broken_rule(fault: Fault) -> str:
     if fault.kind == "missing":
         return f"{place}no value"
     value = reprlib.repr(fault.value)
+    if fault.kind == "extra_forbidden":
+        return f"the unknown key {fault.key}"
     return f"{place}{value}, where {fault.rule} is expected"
 
 
@@ -762,7 +767,7 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> No
     Raises
     ------
     HmoptError
-        If an output is an input, another output or a folder, or its folder cannot be written to.
+        If an output is an input, another output or a folder, its name is too long, or its folder cannot be written to.
 
     Examples
     --------
@@ -772,6 +777,8 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> No
     """
     earlier: dict[str, Path] = {}
     for name, path in outputs.items():
+        if len(os.fsencode(path.name)) > LONGEST_NAME:
+            raise _other_name(name, f"a name of at most {LONGEST_NAME} bytes", path.name)
         for read, source in inputs.items():
             if is_same_file(path, source):
                 raise _other_name(name, f"another file than {read}", str(path))
@@ -780,7 +787,7 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> No
                 raise _other_name(name, f"another file than {written}", str(path))
         if path.is_dir():
             raise _other_name(name, "the name of a file", f"the folder {path}")
-        _check_folder(name, path.parent)
+        check_folder(name, path.parent)
         earlier[name] = path
 
 
@@ -798,10 +805,22 @@ def _would_be_same_file(one: Path, other: Path) -> bool:
     return os.path.realpath(one).lower() == os.path.realpath(other).lower()
 
 
-def _check_folder(name: str, folder: Path) -> None:
+def check_folder(name: str, folder: Path) -> None:
     """Refuse a folder that no file can be written to.
 
     Of a folder that does not exist yet, the nearest parent is checked.
+
+    Parameters
+    ----------
+    name
+        What the folder was given as.
+    folder
+        The folder.
+
+    Raises
+    ------
+    HmoptError
+        If no file can be made there.
     """
     nearest = folder.absolute()
     while not os.path.lexists(nearest) and nearest != nearest.parent:

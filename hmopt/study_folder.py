@@ -31,6 +31,7 @@ the one in `results/` otherwise**. Measurements are taken from the ledger where 
 """
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -46,8 +47,8 @@ from hmopt.declaration.study import (
     read_declaration,
     with_absolute_paths,
 )
-from hmopt.errors import DeclarationError, LedgerError
-from hmopt.files import file_hash, read_json, slug, staying, sweep
+from hmopt.errors import DeclarationError, HmoptError, LedgerError
+from hmopt.files import check_folder, file_hash, read_json, slug, staying, sweep
 from hmopt.ledger.baselines import Baseline, Comparison, read_comparison, write_comparison
 from hmopt.ledger.composed import (
     ComposedFields,
@@ -72,7 +73,7 @@ from hmopt.ledger.searched import (
 from hmopt.ledger.table import Part, read_measurements
 from hmopt.ledger.uncertainty import UncertaintyRecord, read_uncertainty, write_uncertainty
 from hmopt.model_file import model_identity
-from hmopt.records import Checkpoint
+from hmopt.records import CHECKPOINTS, Checkpoint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,6 +145,15 @@ class _SearchFiles:
     def commands_file(self) -> Path:
         """`commands.csv`: the commands that made the study, and how long they took."""
         return self.path / "commands.csv"
+
+
+def _wrong_place(path: Path, expected: str) -> HmoptError:
+    got = "a broken link" if path.is_symlink() and not path.exists() else "something else"
+    if path.is_dir():
+        got = "a folder"
+    elif path.is_file():
+        got = "a file"
+    return HmoptError(str(path), expected=expected, got=got, advice="Move it away.")
 
 
 class ResultsFolder(_SearchFiles):
@@ -767,8 +777,13 @@ class StudyFolder(_SearchFiles):
         Raises
         ------
         HmoptError
-            If something is to be written below it when it was removed.
+            If the folder cannot be written to, something else stands in place of one of its files, or something is to
+            be written below the folder when it was removed.
         """
+        for error in self.wrong_places():
+            raise error
+        if self.path.is_dir():
+            check_folder("FOLDER", self.path)
         for folder in self._written_folders():
             sweep(folder)
         with staying(self.path):
@@ -785,6 +800,47 @@ class StudyFolder(_SearchFiles):
         """
         with self.in_use(), timed(self.commands_file, command):
             yield
+
+    def wrong_places(self) -> Iterator[HmoptError]:
+        """Yield an error for each place of a file where a folder or a broken link stands, and each of a folder.
+
+        A link to a file, or to a folder, is as good as the file or folder.
+        """
+        for path in self._files():
+            if os.path.lexists(path) and not path.is_file():
+                yield _wrong_place(path, "a file")
+        for path in self._written_folders():
+            if os.path.lexists(path) and not path.is_dir():
+                yield _wrong_place(path, "a folder")
+
+    def _files(self) -> list[Path]:
+        """Return the files that commands read or write by their names."""
+        own = [
+            self.declaration_file,
+            *[self.model_file(checkpoint) for checkpoint in CHECKPOINTS],
+            self.training_state_file,
+            self.structure_maps_file,
+            self.setting_file,
+            self.studies_file,
+        ]
+        results = self.results
+        committed = [results.dense_file]
+        committed += [results.measurements_file(model) for model in CHECKPOINTS]
+        for folder in (self, results):
+            own += [
+                folder.search_file,
+                folder.pairs_file,
+                folder.comparison_file,
+                folder.composed_file,
+                folder.gap_file,
+                folder.gradient_file,
+                folder.uncertainty_file,
+                folder.training_file,
+                folder.training_times_file,
+                folder.origin_file,
+                folder.commands_file,
+            ]
+        return [*own, *committed]
 
     def _written_folders(self) -> list[Path]:
         """Return the folders that commands write to."""

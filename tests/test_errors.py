@@ -36,3 +36,8 @@ def test_what_is_no_password_stays() -> None:
     for text in ("see https://host:80/page", "name@host", "C://a:b", "14:30@noon"):
         error = HmoptError("a", expected="b", got=text, advice="Do.")
         assert text in str(error)
+
+
+def test_an_empty_value_is_seen() -> None:
+    error = HmoptError("cohort.name", expected="a name", got="", advice="Give one.")
+    assert str(error) == "cohort.name: expected a name, got ''. Give one."

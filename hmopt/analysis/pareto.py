@@ -27,7 +27,7 @@ from hmopt.analysis.resampling import (
 )
 from hmopt.errors import SearchError
 from hmopt.ledger.measurements import Measurements
-from hmopt.search.scopes import Criteria, Scope, find_scope, parse_scope
+from hmopt.search.scopes import Criteria, Scope, find_scope, joined_criteria
 from hmopt.search.tradeoff import Tradeoff, default_axes, find_tradeoff, parse_axis
 from hmopt.space import Setting
 from hmopt.study_folder import StudyFolder
@@ -477,7 +477,7 @@ def pareto_front(
             advice="Choose another one.",
         )
     measurements = files.measurements()
-    asked = parse_scope(scope) | criteria
+    asked = joined_criteria(scope, criteria)
     found = find_scope(asked, measurements.pairs, measurements.labels, search.min_paired_subjects)
     front = front_of_scope(measurements, found, axes, search.seed, reference)
     if front is None:

@@ -6,9 +6,11 @@ import typer
 
 import hmopt
 from hmopt.cli import commands
+from hmopt.cli.usage import Command, Commands
 
 app = typer.Typer(
     name="hmopt",
+    cls=Commands,
     help="Search hyperparameters of deformable image registration with one amortized model for all values of λ.",
     epilog="Example: hmopt demo",
     no_args_is_help=True,
@@ -31,22 +33,22 @@ EXPORT_EXAMPLE = (
     "hmopt export studies/mine --storage sqlite:///all.db --scope 'label=thalamus,subject=*'"
 )
 
-app.command(epilog=f"Example: {NEW_EXAMPLE}")(commands.new)
-app.command(epilog="Example: hmopt train studies/mine")(commands.train)
-app.command(epilog="Example: hmopt search studies/mine")(commands.search)
-app.command(epilog=f"Example: {TUNE_EXAMPLE}")(commands.tune_by_gradient)
-app.command(epilog="Example: hmopt compare studies/mine --jobs 2")(commands.compare)
-app.command(epilog="Example: hmopt report studies/mine --results")(commands.report)
-app.command(epilog="Example: hmopt run studies/mine")(commands.run)
-app.command(epilog=f"Example: {REGISTER_EXAMPLE}")(commands.register)
-app.command(epilog=f"Example: {APPLY_EXAMPLE}")(commands.apply)
-app.command(epilog="Example: hmopt tune studies/mine")(commands.tune)
-app.command(epilog=f"Example: {PUBLISH_EXAMPLE}")(commands.publish)
-app.command(epilog=f"Example: {BAKE_EXAMPLE}")(commands.bake)
-app.command(epilog="Example: hmopt check studies/mine")(commands.check)
-app.command(epilog="Example: hmopt ledger studies/mine --compact")(commands.ledger)
-app.command(epilog=f"Example: {EXPORT_EXAMPLE}")(commands.export)
-app.command(epilog="Example: hmopt demo demo")(commands.demo)
+app.command(cls=Command, epilog=f"Example: {NEW_EXAMPLE}")(commands.new)
+app.command(cls=Command, epilog="Example: hmopt train studies/mine")(commands.train)
+app.command(cls=Command, epilog="Example: hmopt search studies/mine")(commands.search)
+app.command(cls=Command, epilog=f"Example: {TUNE_EXAMPLE}")(commands.tune_by_gradient)
+app.command(cls=Command, epilog="Example: hmopt compare studies/mine --jobs 2")(commands.compare)
+app.command(cls=Command, epilog="Example: hmopt report studies/mine --results")(commands.report)
+app.command(cls=Command, epilog="Example: hmopt run studies/mine")(commands.run)
+app.command(cls=Command, epilog=f"Example: {REGISTER_EXAMPLE}")(commands.register)
+app.command(cls=Command, epilog=f"Example: {APPLY_EXAMPLE}")(commands.apply)
+app.command(cls=Command, epilog="Example: hmopt tune studies/mine")(commands.tune)
+app.command(cls=Command, epilog=f"Example: {PUBLISH_EXAMPLE}")(commands.publish)
+app.command(cls=Command, epilog=f"Example: {BAKE_EXAMPLE}")(commands.bake)
+app.command(cls=Command, epilog="Example: hmopt check studies/mine")(commands.check)
+app.command(cls=Command, epilog="Example: hmopt ledger studies/mine --compact")(commands.ledger)
+app.command(cls=Command, epilog=f"Example: {EXPORT_EXAMPLE}")(commands.export)
+app.command(cls=Command, epilog="Example: hmopt demo demo")(commands.demo)
 
 
 def _show_version(asked: bool) -> None:

@@ -1082,7 +1082,9 @@ def demo(
 
 def _entities(option: str, given: list[str] | None) -> dict[str, str]:
     """Return entities of BIDS, given as ENTITY=VALUE; the value may be empty."""
-    entities = {}
+    from hmopt.search.scopes import add_once
+
+    entities: dict[str, str] = {}
     for text in given or []:
         name, equals, value = text.partition("=")
         if not equals or not name:
@@ -1092,7 +1094,7 @@ def _entities(option: str, given: list[str] | None) -> dict[str, str]:
                 got=repr(text),
                 advice="Correct the option.",
             )
-        entities[name] = value
+        add_once(entities, name, value, option)
     return entities
 
 
@@ -1100,12 +1102,12 @@ def _setting(
     regularization: float | None, values: list[str] | None, file: Path | None
 ) -> dict[str, Value] | Path:
     """Return the values that were given, by hyperparameter, or the file that holds them."""
-    from hmopt.search.scopes import parse_pairs
+    from hmopt.search.scopes import add_once, parse_pairs
 
     setting: dict[str, Value] = {}
     setting.update(parse_pairs("--set", values or []))
     if regularization is not None:
-        setting["regularization"] = regularization
+        add_once(setting, "regularization", regularization, "--regularization")
     if file is None:
         return setting
     if setting:
@@ -1122,14 +1124,15 @@ def _criteria(
     scope: str | None, label: str | None, subject: str | None, group: list[str] | None
 ) -> dict[str, str]:
     """Return the criteria of the scope that was asked for."""
-    from hmopt.search.scopes import parse_pairs, parse_scope
+    from hmopt.search.scopes import add_once, parse_pairs, parse_scope
 
     criteria = {} if scope is None else parse_scope(scope)
     if label is not None:
-        criteria["label"] = label
+        add_once(criteria, "label", label, "--label")
     if subject is not None:
-        criteria["subject"] = subject
-    criteria.update(parse_pairs("--group", group or []))
+        add_once(criteria, "subject", subject, "--subject")
+    for kind, value in parse_pairs("--group", group or []).items():
+        add_once(criteria, kind, value, "--group")
     return criteria
 
 

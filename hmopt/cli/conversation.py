@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from hmopt.cli.progress import tracker
-from hmopt.errors import HmoptError
+from hmopt.errors import HmoptError, of_system
 from hmopt.progress import Track
 from hmopt.stopping import Terminated, terminable
 
@@ -72,7 +72,8 @@ def conversation(command: str, *, quiet: bool, debug: bool) -> Iterator[Conversa
     except (HmoptError, OSError) as error:
         if debug:
             raise
-        typer.echo(" ".join(str(error).split()), err=True)
+        shown = of_system(error) if isinstance(error, OSError) else error
+        typer.echo(" ".join(str(shown).split()), err=True)
         raise typer.Exit(INPUT_ERROR) from None
 
 

@@ -4,8 +4,10 @@ bids2table reads the names of files. The result is a manifest as a user would wr
 that follows knows nothing of BIDS.
 """
 
+import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,6 +127,14 @@ def read_bids(query: BidsQuery) -> BidsCohort:
     """
     dataset = _folder(query.dataset)
     files = _index(dataset)
+    if not files:
+        has_subjects = any(dataset.glob("sub-*"))
+        raise DataError(
+            str(dataset),
+            expected="a BIDS dataset with images",
+            got="no image of its subjects" if has_subjects else "no folder sub-…",
+            advice="Name the folder that holds those of the subjects.",
+        )
     labels, derivative = _label_files(query, dataset, files)
     images = _image_files(query, files, labels)
     pairs, missing = _paired(images, _label_maps(query, labels, derivative))
@@ -166,7 +176,8 @@ def _index(dataset: Path) -> list[_File]:
             got="no such package",
             advice="Install it: pip install 'hmopt[bids]'.",
         ) from error
-    table = bids2table.index_dataset(dataset)
+    with _without_log("bids2table"):  # what it warns of is told as an error here
+        table = bids2table.index_dataset(dataset)
     files = []
     for row in table.to_pylist():
         if row["ext"] not in _IMAGE_ENDINGS:
@@ -174,6 +185,18 @@ def _index(dataset: Path) -> list[_File]:
         entities = _entities(row)
         files.append(_File(path=Path(row["root"]) / row["path"], entities=entities))
     return sorted(files, key=lambda file: str(file.path))
+
+
+@contextmanager
+def _without_log(name: str) -> Iterator[None]:
+    """Show nothing below an error of a package's log in this block."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _entities(row: Mapping[str, Any]) -> dict[str, str]:

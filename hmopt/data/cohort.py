@@ -268,7 +268,18 @@ def _first_equal(values: Sequence[Hashable]) -> tuple[int, int]:
 
 
 def _check_own_label_maps(images: pd.DataFrame) -> None:
-    """Refuse a label map of several subjects or sessions; images of one session may share one."""
+    """Refuse a label map of several subjects or sessions, or one that is its image.
+
+    Images of one session may share one. Without label maps every image stands in place of its own.
+    """
+    is_image = images["label"] == images["image"]
+    if is_image.any() and not is_image.all():
+        raise DataError(
+            str(images["label"][is_image].iloc[0]),
+            expected="another file as label map than the image",
+            got="the same",
+            advice="Correct the label of the image.",
+        )
     scans = pd.DataFrame(
         {
             "label": [follow(path) for path in images["label"]],

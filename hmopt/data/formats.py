@@ -417,8 +417,8 @@ def _check_raw_header(path: Path) -> None:
     Raises
     ------
     ValueError
-        If the bits of a voxel are not those of its type, or voxels or extensions begin at no
-        possible place.
+        If the bits of a voxel are not those of its type, a side is negative, the scaling is infinite, or voxels or
+        extensions begin at no possible place.
     """
     with _unpacking(path) if _compression(path) else path.open("rb") as stream:
         raw = stream.read(_LONGEST_HEADER)
@@ -435,6 +435,12 @@ def _check_raw_header(path: Path) -> None:
             bits = 8 * dtype.itemsize
             if bits and int(header["bitpix"]) != bits:
                 raise ValueError(f"{int(header['bitpix'])} bits a voxel of data type {code}")
+        for name in ("scl_slope", "scl_inter"):
+            if np.isinf(float(header[name])):  # which nibabel takes for no scaling
+                raise ValueError(f"the {name} {float(header[name]):g}")
+        sides = [int(side) for side in header["dim"][1 : 1 + max(0, int(header["dim"][0]))]]
+        if any(side < 0 for side in sides):
+            raise ValueError(f"a negative side ({', '.join(map(str, sides))})")
         start = float(header["vox_offset"])
         if not size <= start <= _LATEST_START or not start.is_integer():
             raise ValueError(f"voxels that begin at byte {start:g}")

@@ -37,6 +37,9 @@ UNKNOWN = ("", "n/a", "na", "nan", "null", *(error.lower() for error in ERRORS))
 MISSING = (*UNKNOWN, "none")
 """The same in columns of numbers."""
 
+NOT_KNOWN = ("n/a", "nan")
+"""What BIDS and pandas write for a value that is not known, in lower case."""
+
 _LONGEST_PATH = 4096
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 _DRIVE = re.compile(r"^[A-Za-z]:[\\/]")
@@ -142,6 +145,9 @@ def _check_values(path: Path, table: pd.DataFrame) -> None:
             continue
         values = table[column]
         missing = values[values.isin(["", *ERRORS])]
+        if column == "subject":
+            # in numbers it is not known, and so it is here: no two rows of it are one person
+            missing = values[values.isin(["", *ERRORS]) | values.str.lower().isin(NOT_KNOWN)]
         if len(missing):
             raise DataError(
                 f"{path}, line {missing.index[0]}",
@@ -258,6 +264,15 @@ def check_files(files: Sequence[Path], kind: str) -> None:
             expected=f"{kind} files",
             got=f"links to files that are not there: {names}",
             advice="Fetch them (`datalad get`, `git annex get`), or take them out.",
+        )
+    special = [path for path in files if path.exists() and not path.is_file()]
+    special = [path for path in special if not path.is_dir()]
+    if special:
+        raise DataError(
+            str(special[0]),
+            expected=f"the {kind} file",
+            got="a pipe, a socket or a device",
+            advice="Copy what it gives to a file, and name that.",
         )
     missing = [path for path in files if not path.is_file()]
     if not missing:

@@ -46,8 +46,7 @@ def pair_table(
         If `bins` names what is no numeric column, or edges do not rise.
     """
     columns = [str(column) for column in cohort.images if column not in OWN_COLUMNS]
-    for name, edges in bins.items():
-        _check_bins(name, edges, cohort.images, columns)
+    check_bins(bins, cohort.images)
     rows = [
         (
             pair.id,
@@ -135,6 +134,26 @@ def _bin_names(edges: Sequence[float]) -> list[str]:
     between = [f"{low:g}–{high:g}" for low, high in itertools.pairwise(edges)]
     highest = f"≥{edges[-1]:g}"
     return [lowest, *between, highest]
+
+
+def check_bins(bins: Mapping[str, Sequence[float]], images: pd.DataFrame) -> None:
+    """Refuse bins of what is no numeric column of the manifest, or whose edges do not rise.
+
+    Parameters
+    ----------
+    bins
+        As of `pair_table`.
+    images
+        With the columns of the manifest.
+
+    Raises
+    ------
+    DeclarationError
+        If there are such bins.
+    """
+    columns = [str(column) for column in images if column not in OWN_COLUMNS]
+    for name, edges in bins.items():
+        _check_bins(name, edges, images, columns)
 
 
 def _check_bins(

@@ -353,7 +353,19 @@ def _atlas_images(cohort: PreparedCohort, options: PairsOptions) -> pd.DataFrame
 
 
 def _agreeing_columns(cohort: PreparedCohort, options: PairsOptions) -> list[str]:
-    unknown = [name for name in options.same if name not in cohort.images]
+    check_columns(options, [str(name) for name in cohort.images])
+    return options.same
+
+
+def check_columns(options: PairsOptions, columns: Sequence[str]) -> None:
+    """Refuse `pairs.same` where it names what is no column.
+
+    Raises
+    ------
+    DeclarationError
+        If it does.
+    """
+    unknown = [name for name in options.same if name not in columns]
     if unknown:
         raise DeclarationError(
             "pairs.same",
@@ -361,7 +373,6 @@ def _agreeing_columns(cohort: PreparedCohort, options: PairsOptions) -> list[str
             got=", ".join(unknown),
             advice="Correct the names.",
         )
-    return options.same
 
 
 def _listed_pairs(moving: str, fixed: str, images: pd.DataFrame, origin: str) -> list[Pair]:

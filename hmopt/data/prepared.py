@@ -33,6 +33,18 @@ _FILE_COLUMNS = ("image", "label", "subject", "points")
 OWN_COLUMNS = ("subject", "scan", "slice", "split")
 """Columns of `PreparedCohort.images` before those of the manifest."""
 
+
+def manifest_columns(images: pd.DataFrame) -> list[str]:
+    """Return the columns of a manifest by which pairs and scopes are told apart.
+
+    Parameters
+    ----------
+    images
+        As of `Cohort`.
+    """
+    return [str(column) for column in images if column not in _FILE_COLUMNS]
+
+
 S = TypeVar("S")
 T = TypeVar("T")
 

@@ -114,7 +114,7 @@ def find_reference(
     Raises
     ------
     DataError
-        If 2-D images lie in different planes, or an image is none.
+        If 2-D images lie in different planes, an image is none, or one of a prepared volume is no volume.
     """
     all_lattices = list(lattices.values())
     axes = common_axes(all_lattices)
@@ -124,7 +124,21 @@ def find_reference(
     plane = None
     if len(options.shape) == 2 and options.slices is None and lattices:
         plane = common_plane(lattices, axes)
+    if len(options.shape) == 3:
+        _check_volumes(lattices)
     return Reference(axes=axes, lattice=lattice, plane=plane)
+
+
+def _check_volumes(lattices: Mapping[str, Lattice]) -> None:
+    """Refuse a 2-D image for a grid of three axes, across most of which it would be empty."""
+    for name, lattice in lattices.items():
+        if 1 in lattice.shape:
+            raise DataError(
+                name,
+                expected="a volume, as preprocessing.shape has three sides",
+                got=f"shape {lattice.shape}",
+                advice="Declare a shape of two sides for 2-D images.",
+            )
 
 
 def common_plane(lattices: Mapping[str, Lattice], axes: Matrix) -> int:

@@ -262,6 +262,9 @@ def _whole_numbers(path: Path, data: NDArray[Any]) -> NDArray[np.int64]:
         tolerance = _WHOLE_TOLERANCE + _SCALED_TOLERANCE * np.abs(nearest)
         if (off > tolerance).any():
             raise _not_labels(path, f"other values ({data.flat[off.argmax()]:g})")
+        if data.any() and not nearest.any():
+            # codes that the header scales to nearly nothing
+            raise _not_labels(path, f"no value above {data.max():g}")
         data = nearest
     lowest = data.min()
     highest = data.max()

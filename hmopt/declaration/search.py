@@ -74,8 +74,9 @@ class SearchOptions(Options):
     bins: dict[Kind, Annotated[list[float], Field(max_length=1000)]] = {}
     """Increasing bin edges that divide a numeric column into groups."""
     storage: Annotated[str, Field(min_length=1)] | None = None
-    """Optuna storage URL of the studies; by default SQLite in the study folder. `${NAME}` is
-    replaced by an environment variable, which keeps passwords out of the file."""
+    """Optuna storage URL of the studies; by default SQLite in the study folder. A relative path, as in
+    `sqlite:///all.db`, is relative to the study folder. `${NAME}` is replaced by an environment
+    variable, which keeps passwords out of the file."""
     min_paired_subjects: int = Field(default=10, ge=1, le=10**6)
     """Minimum number of other subjects that a subject must be paired with for a separate λ."""
     splits: int = Field(default=500, ge=1, le=100_000)

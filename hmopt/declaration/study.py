@@ -8,9 +8,9 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 
 from hmopt.catalogue import (
     HYPERPARAMETERS,
@@ -68,10 +68,20 @@ class Contradiction:
         )
 
 
+def _printable(name: str) -> str:
+    """Return a name as it is, or raise a ValueError where it is blank or holds control characters."""
+    if not name.strip() or not name.isprintable():
+        raise ValueError("expected a name of printable characters")
+    return name
+
+
+StudyName = Annotated[str, AfterValidator(_printable)]
+
+
 class Study(Options):
     """Everything that a study folder declares."""
 
-    name: str
+    name: StudyName
     """Name of the study in reports and Optuna studies."""
     plugins: list[str] = []
     """Python files in the study folder, or modules, that add metrics, similarities, regularizers or

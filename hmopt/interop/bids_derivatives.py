@@ -1,6 +1,7 @@
 """Results in a BIDS derivative dataset: names, JSON sidecars and the description of the dataset."""
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,12 @@ _DATATYPES = ("anat", "func", "dwi", "perf", "pet", "fmap")
 _LABEL_SUFFIXES = ("dseg", "probseg", "mask")
 _IGNORED = "*_xfm.*\n"
 """BIDS has no rule for transformations yet; fMRIPrep leaves its own to the same line."""
+_TEXTS = {
+    ".bidsignore": _IGNORED,
+    "README.md": "# Results of hmopt\n\nImages and label maps moved by deformable registration, "
+    "and the transformations. The JSON file beside each says what it was made from.\n",
+}
+"""Files beside the description of a dataset, written where they are not there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,12 +293,7 @@ def _describe_dataset(root: Path, links: Mapping[str, Path]) -> None:
     if not known:
         del content["DatasetLinks"]
     _write_json(path, content)
-    texts = {
-        ".bidsignore": _IGNORED,
-        "README.md": "# Results of hmopt\n\nImages and label maps moved by deformable registration, "
-        "and the transformations. The JSON file beside each says what it was made from.\n",
-    }
-    for name, text in texts.items():
+    for name, text in _TEXTS.items():
         if not (root / name).exists():
             with replacing(root / name) as beside:
                 beside.write_text(text, encoding="utf-8")
@@ -303,8 +305,17 @@ def check_derivatives(root: Path) -> None:
     Raises
     ------
     DataError
-        If the folder is one.
+        If the folder is one, or something else stands in place of a file that describes it.
     """
+    for name in (DESCRIPTION, *_TEXTS):
+        place = root / name
+        if os.path.lexists(place) and not place.is_file():
+            raise DataError(
+                str(place),
+                expected="a file",
+                got="a folder" if place.is_dir() else "something else",
+                advice="Move it away, or use another folder.",
+            )
     path = root / DESCRIPTION
     if path.is_file():
         what = "the description of a BIDS derivative dataset"

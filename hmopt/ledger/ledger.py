@@ -501,8 +501,8 @@ class Ledger:
         raise LedgerError(
             str(self.folder),
             expected="every shard of the manifest",
-            got=str(gone),
-            advice="Restore it from a copy.",
+            got=f"no file {gone.filename or gone}",
+            advice="Restore it from a copy, or move manifest.json away: `hmopt search` then measures again.",
         )
 
     def _read_once(self, identity: str, axes: Axes, metrics: Sequence[str]) -> Cells:

@@ -87,7 +87,7 @@ def write_examples(
         A compressed npz; one that shows the same already is left as it is. For `{role}` typical
         and worst: `{role}_moving`, `{role}_fixed`, `{role}_moved` in [0, 1] and their `…_labels`,
         all (x, y); `{role}_displacement`, (2, x, y), in the plane, in voxels, cut where it leads
-        far out of the picture; `{role}_pair`, `{role}_score`. And `metric`, `setting`,
+        far out of the picture; `{role}_pair`, `{role}_score`. And `scope`, `metric`, `setting`,
         (hyperparameters,), and a hash of what it was made of. Of 3-D pairs, the plane across the
         last axis that has most of the label.
 
@@ -105,6 +105,7 @@ def write_examples(
     if _is_made_of(path, made_of):
         return path
     arrays: Arrays = {
+        "scope": np.array(name),
         "metric": np.array(metric),
         "setting": np.array(list(setting.values())),
         "made_of": np.array(made_of),

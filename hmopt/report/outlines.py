@@ -14,6 +14,7 @@ from skimage.measure import approximate_polygon, find_contours
 from hmopt.array_files import ArrayRule, Arrays, read_npz
 from hmopt.catalogue.metrics import METRICS, ROUNDING
 from hmopt.errors import DataError
+from hmopt.files import slug
 from hmopt.limits import SIDES_OF_DISPLACEMENT
 from hmopt.report.figure import data_uri
 from hmopt.schemas import LARGEST
@@ -93,7 +94,7 @@ def read_arrays(path: Path, metric: str | None = None) -> Arrays:
     Raises
     ------
     DataError
-        If the file was damaged, or holds what `hmopt search` does not write.
+        If the file was damaged, holds what `hmopt search` does not write, or shows another scope than its name says.
     """
 
     def refuse(got: str) -> DataError:
@@ -103,6 +104,9 @@ def read_arrays(path: Path, metric: str | None = None) -> Arrays:
     for role in ROLES:
         rules.update({f"{role}_{name}": rule for name, rule in _RULES_OF_ROLE.items()})
     found = read_npz(path, rules, refuse)
+    scope = str(found.get("scope", ""))  # files of earlier versions do not say
+    if scope and slug(scope) != path.stem:
+        raise refuse(f"those of the scope {scope}")
     of_scores = _rule_of_scores(str(found.get("metric", metric)))
     for role in ROLES:
         lacking = [name for name in _RULES_OF_ROLE if f"{role}_{name}" not in found]
@@ -154,6 +158,7 @@ def _damaged(path: Path, got: str) -> DataError:
 _PICTURE = ArrayRule(kinds="f", dimensions=2, low=0, high=1)
 _LABELS = ArrayRule(kinds="u", dimensions=2)
 _RULES = {
+    "scope": ArrayRule(kinds="U", dimensions=0),
     "metric": ArrayRule(kinds="U", dimensions=0),
     "setting": ArrayRule(kinds="biufU", dimensions=1),
     "made_of": ArrayRule(kinds="U", dimensions=0),

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial, reduce
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ from hmopt.data.pair_table import ARROW
 from hmopt.declaration import SearchOptions
 from hmopt.errors import DeclarationError, SearchError
 from hmopt.ledger.measurements import PAIR_COLUMNS
+
+T = TypeVar("T")
 
 SIDES = ("moving_subject", "fixed_subject")
 EVERY = "*"
@@ -255,14 +258,37 @@ def _values(kind: str, pairs: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     if kind == "subject":
         moving, fixed = (pairs[side] for side in SIDES)
         return sorted({*moving, *fixed})
-    columns = [column for column in pairs.columns if column not in PAIR_COLUMNS]
-    if kind != "task" and kind not in columns:
-        known = [COHORT, "task", "label", "subject", *columns]
+    _check_kind(kind, [column for column in pairs.columns if column not in PAIR_COLUMNS])
+    values = {value for value in pairs[kind] if value}
+    return sorted(values)
+
+
+def check_kinds(options: SearchOptions, columns: Sequence[str]) -> None:
+    """Refuse declared scopes of no kind that a cohort has.
+
+    Parameters
+    ----------
+    options
+        `scopes`.
+    columns
+        Of the manifest.
+
+    Raises
+    ------
+    SearchError
+        If a declared scope is neither `cohort`, `task`, `label`, `subject` nor one of the columns.
+    """
+    for kinds in options.scopes:
+        for kind in kinds:
+            _check_kind(kind, columns)
+
+
+def _check_kind(kind: str, columns: Sequence[str]) -> None:
+    known = [COHORT, "task", "label", "subject", *columns]
+    if kind not in known:
         raise SearchError(
             "scopes", expected="a kind of scope", got=repr(kind), advice=_near(kind, known)
         )
-    values = {value for value in pairs[kind] if value}
-    return sorted(values)
 
 
 def _known_values(kind: str, value: str, pairs: pd.DataFrame, labels: Sequence[str]) -> list[str]:
@@ -324,22 +350,48 @@ def parse_pairs(option: str, given: Sequence[str]) -> dict[str, str]:
     Raises
     ------
     DeclarationError
-        If one has another form.
+        If one has another form, or a name is given twice.
 
     Examples
     --------
     >>> parse_pairs("--group", ["task=within"])
     {'task': 'within'}
     """
-    pairs = {}
+    pairs: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not (name and equals and value.strip("=")):
             raise DeclarationError(
                 option, expected="NAME=VALUE", got=repr(text), advice="Use this form."
             )
-        pairs[name] = value
+        add_once(pairs, name, value, option)
     return pairs
+
+
+def add_once(pairs: dict[str, T], name: str, value: T, option: str) -> None:
+    """Add the value of a name, which may be given by one option only.
+
+    Raises
+    ------
+    DeclarationError
+        If the name has a value already.
+
+    Examples
+    --------
+    >>> pairs = {"label": "cortex"}
+    >>> add_once(pairs, "subject", "sub-1", "--subject")
+    >>> add_once(pairs, "label", "thalamus", "--label")
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: --label: expected one value of label, got 'cortex' and 'thalamus'. Use one of them.
+    """
+    if name in pairs:
+        raise DeclarationError(
+            option,
+            expected=f"one value of {name}",
+            got=f"{pairs[name]!r} and {value!r}",
+            advice="Use one of them.",
+        )
+    pairs[name] = value
 
 
 def parse_scope(scope: str | Criteria) -> dict[str, str]:
@@ -353,7 +405,7 @@ def parse_scope(scope: str | Criteria) -> dict[str, str]:
     Raises
     ------
     DeclarationError
-        If it has another form.
+        If it has another form, or two values of one kind.
 
     Examples
     --------
@@ -366,4 +418,38 @@ def parse_scope(scope: str | Criteria) -> dict[str, str]:
         return dict(scope)
     if scope.strip() == COHORT:
         return {}
-    return parse_pairs("--scope", [part.strip() for part in scope.split(",")])
+    if scope.strip().startswith(f"{COHORT}="):
+        raise DeclarationError(
+            "--scope",
+            expected=f"{COHORT} without a value",
+            got=repr(scope),
+            advice=f"Use --scope {COHORT}.",
+        )
+    parts = [part.strip() for part in scope.split(",")]
+    if "=" in parts[0] and not all("=" in part for part in parts):
+        raise DeclarationError(
+            "--scope",
+            expected="KIND=VALUE,…, values without a comma",
+            got=repr(scope),
+            advice="Give a value with a comma by --label, --subject or --group.",
+        )
+    return parse_pairs("--scope", parts)
+
+
+def joined_criteria(scope: str | Criteria | None, criteria: Criteria) -> dict[str, str]:
+    """Return the criteria of a scope that is given as one argument, as values by kind, or as both.
+
+    Raises
+    ------
+    DeclarationError
+        If the scope has another form, or a kind two values.
+
+    Examples
+    --------
+    >>> joined_criteria("label=thalamus", {"subject": "sub-1"})
+    {'label': 'thalamus', 'subject': 'sub-1'}
+    """
+    joined = {} if scope is None else parse_scope(scope)
+    for kind, value in criteria.items():
+        add_once(joined, kind, value, "scope")
+    return joined

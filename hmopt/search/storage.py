@@ -40,6 +40,8 @@ ADVISORY_LOCK = 0x686D6F7074
 """Number of hmopt's lock in a database of PostgreSQL: its name in ASCII."""
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 """An environment variable in a URL. `$NAME` without braces is none: a password may hold a dollar."""
+_SQLITE_FILE = re.compile(r"(?P<opening>sqlite(\+\w+)?:///)(?P<file>[^?]+)(?P<query>.*)", re.DOTALL)
+"""A URL of a file of SQLite."""
 MAGIC = b"SQLite format 3\0"
 """How a database file of SQLite begins."""
 TABLES = {
@@ -123,6 +125,68 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
         # a driver may repeat the URL or parts of it, and so would the chain of errors
         raise _refused(_without_password(str(error).splitlines()[0], url)) from None
     return storage
+
+
+def open_declared(folder: Path, url: str | None) -> RDBStorage:
+    """Return the storage of `search.storage`, as `open_storage`; a file of SQLite is relative to the study folder.
+
+    Parameters
+    ----------
+    folder
+        The study folder.
+    url
+        What is declared; None: `studies.db` in the folder.
+
+    Raises
+    ------
+    SearchError
+        As `open_storage`.
+    """
+    return open_storage(folder, None if url is None else _in_folder(with_environment(url), folder))
+
+
+def _in_folder(url: str, folder: Path) -> str:
+    """Return a URL whose relative file of SQLite is one in a folder.
+
+    Examples
+    --------
+    >>> _in_folder("sqlite:///all.db?timeout=9", Path("/studies/mine"))
+    'sqlite:////studies/mine/all.db?timeout=9'
+    >>> _in_folder("sqlite:////data/all.db", Path("/studies/mine"))
+    'sqlite:////data/all.db'
+    """
+    found = _SQLITE_FILE.match(url)
+    if found is None or found["file"].startswith((":memory:", "file:")):
+        return url
+    # an absolute path takes the place of the folder
+    place = folder.absolute() / Path(found["file"]).expanduser()
+    return f"{found['opening']}{place}{found['query']}"
+
+
+def check_url(url: str) -> None:
+    """Refuse a URL that names no kind of database, before anything is computed; nothing is opened.
+
+    Parameters
+    ----------
+    url
+        What is declared. Where it names an environment variable that is not set, it is not checked.
+
+    Raises
+    ------
+    SearchError
+        If it cannot be read, or names another kind of database than SQLAlchemy knows.
+    """
+    try:
+        meant = with_environment(url)
+    except SearchError:
+        return
+    try:
+        make_url(meant).get_dialect()
+    except (ArgumentError, ValueError):
+        # their messages can hold parts of the URL, and so of a password
+        raise _refused("a URL that cannot be read") from None
+    except ImportError:
+        pass  # of a driver, which may be there where the search runs
 
 
 @contextmanager

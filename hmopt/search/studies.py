@@ -24,7 +24,7 @@ from hmopt.progress import Track, silent
 from hmopt.search.bulk import TrialWriter
 from hmopt.search.curve import Curve, Curves, excess
 from hmopt.search.lattice import distributions, lattice_index
-from hmopt.search.scopes import COHORT, Criteria, Scope, find_scope, list_scopes, parse_scope
+from hmopt.search.scopes import COHORT, Criteria, Scope, find_scope, joined_criteria, list_scopes
 from hmopt.search.storage import only_writer, patiently, quiet
 from hmopt.search.tradeoff import Tradeoff, find_tradeoff, parse_axis
 from hmopt.space import Index, Space
@@ -106,7 +106,7 @@ def open_study(
         If there is no such scope; near matches are named.
     """
     files = StudyFolder(folder)
-    asked = parse_scope(scope) | criteria
+    asked = joined_criteria(scope, criteria)
     if isinstance(metric, str):
         return study_of_scope(files, metric, asked)
     return front_study_of_scope(files, metric, asked)

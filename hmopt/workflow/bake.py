@@ -13,13 +13,12 @@ from hmopt.interop.bake import Bakeable, Baked, write_onnx, write_safetensors, w
 from hmopt.interop.load import load_model
 from hmopt.interop.model import FileModel
 from hmopt.oracle.open import model_of
-from hmopt.search.scopes import Criteria, find_scope
+from hmopt.search.scopes import Criteria, find_scope, joined_criteria
 from hmopt.space import Setting, Value
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.register import (
     Recommendation,
     check_choice,
-    criteria_of,
     find_published,
     given_setting,
     optima_beside,
@@ -177,7 +176,7 @@ def bake(
     """
     form = _format(format)
     output = Path(output)
-    asked = criteria_of(scope, criteria)
+    asked = joined_criteria(scope, criteria)
     within_limits = within_limits or within_folding_limit
     check_choice(setting, asked, within_limits)
     form.check_name(output)

@@ -12,7 +12,7 @@ from hmopt.data.prepared import PreparedCohort, check_folder
 from hmopt.data.preprocessing import open_if_prepared
 from hmopt.data.split import split_subjects
 from hmopt.declaration import Study
-from hmopt.errors import HmoptError, LedgerError
+from hmopt.errors import DeclarationError, HmoptError, LedgerError, of_system
 from hmopt.files import one_line
 from hmopt.ledger.manifest import check_shard, read_manifest, shard_files
 from hmopt.ledger.shard import check_rows
@@ -119,13 +119,7 @@ class _Findings:
         except HmoptError as error:
             self.problems.append(Problem(line=one_line(error), rerun=rerun))
         except OSError as error:
-            unreadable = HmoptError(
-                str(error.filename),
-                expected="a file that can be read",
-                got=error.strerror or one_line(error),
-                advice="Restore it.",
-            )
-            self.problems.append(Problem(line=str(unreadable), rerun=rerun))
+            self.problems.append(Problem(line=str(of_system(error)), rerun=rerun))
 
 
 def check(folder: Path | str, *, track: Track = silent) -> Checked:
@@ -161,6 +155,9 @@ def check(folder: Path | str, *, track: Track = silent) -> Checked:
     """
     files = StudyFolder(folder)
     found = _Findings()
+    for error in files.wrong_places():
+        with found.of(None):
+            raise error
     study = _check_declaration(files, found)
     cohort = None
     if study is not None:
@@ -172,11 +169,7 @@ def check(folder: Path | str, *, track: Track = silent) -> Checked:
     _check_results(files, found)
     _check_pictures(files, found)
     _check_studies(files, found)
-    if files.setting_file.is_file():
-        from hmopt.workflow.setting_file import read_setting
-
-        with found.of(None):
-            read_setting(files.setting_file)
+    _check_setting(files, study, found)
     if not found.files:
         raise HmoptError(
             str(files.path),
@@ -217,6 +210,12 @@ def _check_data(
         listing = list_cohort(study.cohort)
     if listing is None:
         return None
+    from hmopt.workflow.checks import check_cohort, check_listed
+
+    agrees = False
+    with found.of(None, files=0):
+        check_listed(study, listing.images, has_labels=listing.has_labels)
+        agrees = True
     readable = False
     with found.of(None, files=2 * len(listing.images)):
         read_structures(listing, study.cohort, track)
@@ -228,9 +227,7 @@ def _check_data(
     cohort: PreparedCohort | None = None
     with found.of("hmopt train", files=0):
         cohort = open_if_prepared(study, files.path)
-    if cohort is not None:
-        from hmopt.workflow.checks import check_cohort
-
+    if cohort is not None and agrees:  # otherwise the same is found again
         with found.of(None, files=0):
             check_cohort(study, cohort)
     return cohort
@@ -239,7 +236,10 @@ def _check_data(
 def _check_prepared(files: StudyFolder, found: _Findings) -> None:
     if not files.prepared_folder.is_dir():
         return
-    for folder in sorted(files.prepared_folder.iterdir()):
+    folders = []
+    with found.of("hmopt train", files=0):
+        folders = sorted(files.prepared_folder.iterdir())
+    for folder in folders:
         if folder.is_dir() and not folder.name.startswith("."):
             with found.of("hmopt train"):
                 check_folder(folder)
@@ -339,7 +339,12 @@ def _check_records(files: StudyFolder, found: _Findings) -> None:
 
 def _check_ledger(files: StudyFolder, found: _Findings) -> None:
     folder = files.ledger_folder
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir():
+        return
+    is_empty = True
+    with found.of("hmopt search", files=0):
+        is_empty = not any(folder.iterdir())
+    if is_empty:
         return
     shards = []
     with found.of("hmopt search"):
@@ -366,6 +371,36 @@ def _check_ledger(files: StudyFolder, found: _Findings) -> None:
                     got="another file",
                     advice="Move it away; it is not read.",
                 )
+
+
+def _check_setting(files: StudyFolder, study: Study | None, found: _Findings) -> None:
+    """Check the chosen setting, and that a model which was trained here takes it."""
+    path = files.setting_file
+    if not path.is_file():
+        return
+    # torch is loaded where there is such a file only
+    from hmopt.interop.load import load_model
+    from hmopt.workflow.register import given_setting
+    from hmopt.workflow.setting_file import identity_of, values_in
+
+    is_trained_here = study is not None and study.model.source == "trained"
+    model = files.model_file()
+    with found.of(None):
+        own = None
+        has_own_code = study is not None and study.network.callable is not None
+        if is_trained_here and model.is_file() and not has_own_code:  # which is not run here
+            own = identity_of(load_model(model))
+        values = values_in(path, own)
+        if study is not None and is_trained_here:
+            try:
+                given_setting(study.space, values)
+            except DeclarationError as error:
+                raise DeclarationError(
+                    str(path),
+                    expected="a setting of the hyperparameters of study.toml",
+                    got=f"one with a fault ({error})",
+                    advice="Choose it again with `hmopt tune`.",
+                ) from error
 
 
 def _check_results(files: StudyFolder, found: _Findings) -> None:

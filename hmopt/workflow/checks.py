@@ -5,15 +5,17 @@ import warnings
 import pandas as pd
 
 from hmopt.catalogue import find_metric
-from hmopt.data.pair_table import pair_table
-from hmopt.data.pairs import draw_pairs, read_pair_names
-from hmopt.data.prepared import PreparedCohort
+from hmopt.data.cohort import list_cohort
+from hmopt.data.pair_table import check_bins, pair_table
+from hmopt.data.pairs import check_columns, draw_pairs, read_pair_names
+from hmopt.data.prepared import OWN_COLUMNS, PreparedCohort, manifest_columns
 from hmopt.declaration import Study
 from hmopt.declaration.study import check_units
 from hmopt.errors import DeclarationError
 from hmopt.networks import check_network
 from hmopt.records import Pair
-from hmopt.search.scopes import list_scopes
+from hmopt.search.scopes import check_kinds, list_scopes
+from hmopt.search.storage import check_url
 
 
 def check_declared(study: Study) -> None:
@@ -23,12 +25,69 @@ def check_declared(study: Study) -> None:
     ------
     DeclarationError
         If the network cannot be built, or the grid does not fit it.
+    SearchError
+        If the URL of the storage names no database.
     DataError
         If the CSV of pairs cannot be read.
     """
     check_network(study.network, tuple(study.preprocessing.shape))
+    if study.search.storage is not None:
+        check_url(study.search.storage)
     if study.pairs.csv is not None:
         read_pair_names(study.pairs.csv)
+
+
+def check_listed(study: Study, images: pd.DataFrame, *, has_labels: bool) -> None:
+    """Refuse a declaration that its manifest contradicts, before an image is opened or prepared.
+
+    Parameters
+    ----------
+    study
+        The declaration.
+    images
+        As of `Cohort`.
+    has_labels
+        Whether there are label maps.
+
+    Raises
+    ------
+    DeclarationError
+        If a column, a bin or the atlas is not in the manifest, or metrics of labels or landmarks are asked for and
+        there are none.
+    SearchError
+        If a scope is of no kind that the manifest has.
+    """
+    check_columns(study.pairs, [*OWN_COLUMNS, *manifest_columns(images)])
+    _check_atlas(study, images)
+    has_landmarks = "points" in images and bool(images["points"].notna().any())
+    _check_measurable(study, has_labels=has_labels, has_landmarks=has_landmarks)
+    check_bins(study.search.bins, images)
+    check_kinds(study.search, manifest_columns(images))
+
+
+def check_manifest(study: Study) -> None:
+    """Refuse a declaration that its manifest contradicts, as `check_listed`.
+
+    Raises
+    ------
+    DeclarationError, SearchError
+        As `check_listed`.
+    DataError
+        If the manifest or the table of label names cannot be used.
+    """
+    listing = list_cohort(study.cohort)
+    check_listed(study, listing.images, has_labels=listing.has_labels)
+
+
+def _check_atlas(study: Study, images: pd.DataFrame) -> None:
+    atlas = study.pairs.atlas
+    if atlas is not None and atlas not in images.index:
+        raise DeclarationError(
+            "pairs.atlas",
+            expected="the name of an image of the cohort",
+            got=repr(atlas),
+            advice="Correct it.",
+        )
 
 
 def check_trained_here(study: Study) -> None:
@@ -84,7 +143,7 @@ def check_cohort(study: Study, cohort: PreparedCohort) -> tuple[list[Pair], pd.D
     options = study.search
     if cohort.spacing_mm is None:
         check_units(options, "where the spacing of the images is not known")
-    _check_measurable(study, cohort)
+    _check_measurable(study, has_labels=cohort.has_labels, has_landmarks=bool(cohort.landmarks))
     _check_labels(study, cohort)
     if study.model.source == "trained":
         draw_pairs(cohort, study.pairs, "tune")
@@ -94,9 +153,9 @@ def check_cohort(study: Study, cohort: PreparedCohort) -> tuple[list[Pair], pd.D
     return pairs, table
 
 
-def _check_measurable(study: Study, cohort: PreparedCohort) -> None:
+def _check_measurable(study: Study, *, has_labels: bool, has_landmarks: bool) -> None:
     """Refuse metrics of labels or landmarks for images without them, and losses of labels."""
-    if not cohort.has_labels:
+    if not has_labels:
         of_labels = [name for name in study.search.measured if find_metric(name).per_label]
         if of_labels:
             raise DeclarationError(
@@ -112,7 +171,7 @@ def _check_measurable(study: Study, cohort: PreparedCohort) -> None:
                 got="label_weight",
                 advice="Add label maps, or leave it out.",
             )
-    if cohort.landmarks:
+    if has_landmarks:
         return
     of_landmarks = [name for name in study.search.measured if find_metric(name).is_of_landmarks]
     if of_landmarks:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hmopt.analysis.composed import HALVES, FieldGain, judge_fields, plan_fields
+from hmopt.analysis.composed import FEWEST_STRUCTURES, HALVES, FieldGain, judge_fields, plan_fields
 from hmopt.analysis.cross_validation import recommend
 from hmopt.data.cohort import list_cohort, read_structures
 from hmopt.data.prepared import PreparedCohort
@@ -235,9 +235,9 @@ def _plan(
     if plan is None:
         raise SearchError(
             OPTION,
-            expected="scores of two structures or more",
-            got=f"{len(measurements.labels)} structures ({', '.join(measurements.labels)})",
-            advice=f"Leave {OPTION} out.",
+            expected=f"at least {FEWEST_STRUCTURES} structures with scores on both halves of the subjects",
+            got=f"fewer; {len(measurements.labels)} structures on {len(measurements.pairs)} pairs were searched",
+            advice=f"Search on more subjects and pairs, or leave {OPTION} out.",
         )
     if not kinds:
         kinds = ("frequency",) if frequencies.subjects else ("moving",)

@@ -26,7 +26,7 @@ from hmopt.search.scopes import (
     Criteria,
     Scope,
     expand_scope,
-    parse_scope,
+    joined_criteria,
 )
 from hmopt.space import Setting, Space
 from hmopt.study_folder import StudyFolder
@@ -113,8 +113,7 @@ def tune_by_gradient(
     >>> found.results[0].setting  # doctest: +SKIP
     {'regularization': 0.314}
     """
-    asked = {} if scope is None else parse_scope(scope)
-    asked |= criteria
+    asked = joined_criteria(scope, criteria)
     has_scope = scope is not None or bool(criteria)
     if has_scope and kinds:
         raise DeclarationError(

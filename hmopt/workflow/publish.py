@@ -1,6 +1,7 @@
 """`hmopt.publish`: a trained model in a folder that is ready for a hub, with its card and nothing personal."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -21,7 +22,7 @@ from hmopt.declaration import CohortOptions, SplitOptions, Study
 from hmopt.declaration.document import write_document
 from hmopt.declaration.model import network_file
 from hmopt.errors import DeclarationError, sides_text
-from hmopt.files import appearing, give_usual_permissions
+from hmopt.files import appearing, check_folder, check_outputs, give_usual_permissions
 from hmopt.model_file import model_identity
 from hmopt.progress import Track, silent
 from hmopt.report.material import Material, read_material
@@ -217,7 +218,9 @@ def publish(
 
 
 def _check_destination(destination: Path) -> None:
-    is_free = not destination.exists() or (destination.is_dir() and not any(destination.iterdir()))
+    # in place of a link no folder can be put
+    is_folder = destination.is_dir() and not destination.is_symlink()
+    is_free = not os.path.lexists(destination) or (is_folder and not any(destination.iterdir()))
     if not is_free:
         raise DeclarationError(
             "--to",
@@ -225,6 +228,8 @@ def _check_destination(destination: Path) -> None:
             got=str(destination),
             advice="Choose another folder, or move it away.",
         )
+    check_outputs({"--to": destination / CARD}, {})
+    check_folder("--to", destination.parent)
 
 
 def _check_trained_here(study: Study) -> None:

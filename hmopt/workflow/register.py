@@ -1,6 +1,7 @@
 """`hmopt.register`: two images from anywhere, with a trained model."""
 
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +24,12 @@ from hmopt.interop.registration import Placement, RegisteredFiles, Registrar, Re
 from hmopt.oracle import open_registrar, open_registrar_of_file
 from hmopt.search.scopes import (
     COHORT,
+    EVERY,
     Criteria,
     Scope,
     find_scope,
+    joined_criteria,
     list_scopes,
-    parse_scope,
     with_arrow,
 )
 from hmopt.search.studies import limit_constraints, study_of_scope
@@ -350,7 +352,7 @@ def register(
     >>> hmopt.register(*pair, moved="moved.nii.gz", label="thalamus").setting  # doctest: +SKIP
     {'regularization': 0.35}
     """
-    asked = criteria_of(scope, criteria)
+    asked = joined_criteria(scope, criteria)
     within_limits = within_limits or within_folding_limit
     check_choice(setting, asked, within_limits)
     _check_uncertainty(uncertainty, uncertainty_settings, starts, setting, per_structure)
@@ -534,11 +536,16 @@ def displacement_path(moved: Path) -> Path:
     return moved.with_name(f"{stem}_displacement.nii.gz")
 
 
-def criteria_of(scope: str | Criteria | None, keywords: Criteria) -> dict[str, str]:
-    """Return the criteria of a scope, given as one argument, as keywords, or both."""
-    criteria = {} if scope is None else parse_scope(scope)
-    criteria.update(keywords)
-    return criteria
+def _check_beside(moved: Path) -> None:
+    """Refuse to overwrite a displacement that nobody named; that of an earlier run is beside its moved image."""
+    path = displacement_path(moved)
+    if os.path.lexists(path) and not os.path.lexists(moved):
+        raise DeclarationError(
+            "--displacement",
+            expected="a name, as the usual one is taken",
+            got=str(path),
+            advice="Give --displacement, or move the file away.",
+        )
 
 
 def check_choice(
@@ -546,7 +553,14 @@ def check_choice(
     criteria: Criteria,
     within_limits: bool,
 ) -> None:
-    """Refuse arguments that contradict each other."""
+    """Refuse arguments that contradict each other, and all scopes of a kind where one is needed."""
+    if EVERY in criteria.values():
+        raise DeclarationError(
+            "--scope",
+            expected="one scope, with a value of each kind",
+            got=", ".join(f"{kind}={value}" for kind, value in criteria.items()),
+            advice="Name the value: only `hmopt export` and `hmopt tune-by-gradient` take all.",
+        )
     if setting and criteria:
         raise DeclarationError(
             "--regularization, --set, --setting",
@@ -570,11 +584,13 @@ def _outputs(
     inverse_moved: Path | str | None,
     uncertainty: Path | str | None,
 ) -> dict[str, Path]:
-    """Return the files to write, by the name of their option."""
+    """Return the files to write, by the name of their option; refuse a usual name that is taken."""
     outputs = {}
     if moved is not None:
         outputs["--moved"] = Path(moved)
         outputs["--displacement"] = displacement_path(Path(moved))
+        if displacement is None:
+            _check_beside(Path(moved))
     if displacement is not None:
         outputs["--displacement"] = Path(displacement)
     if inverse is not None:

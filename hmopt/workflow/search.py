@@ -36,11 +36,11 @@ from hmopt.search.lattice import settings_of_one_regularization
 from hmopt.search.objective import optimize_scopes
 from hmopt.search.plan import coarse_settings, confirming_settings, dense_settings
 from hmopt.search.sampler import make_sampler
-from hmopt.search.storage import open_storage
+from hmopt.search.storage import open_declared
 from hmopt.search.studies import shared_scopes, store_studies
 from hmopt.space import Index
 from hmopt.study_folder import StudyFolder
-from hmopt.workflow.checks import check_cohort
+from hmopt.workflow.checks import check_cohort, check_manifest
 from hmopt.workflow.composed import check_composable, fill_fields, measure_fields, parse_kinds
 from hmopt.workflow.executor import Executor, ExecutorDispatcher, OracleOrigin, Stage
 from hmopt.workflow.gap import check_refinable, fill_gap, measure_gap
@@ -429,6 +429,7 @@ class StudySearch:
         self._track = track
         self.study = files.study
         self.options = self.study.search
+        check_manifest(self.study)
         self.cohort = prepare(self.study, files.path, track)
         self.pairs, self.table = check_cohort(self.study, self.cohort)
         # what the ledger holds already is not measured again, and must still be of these images
@@ -501,7 +502,7 @@ class StudySearch:
         """
         # a wrong sampler or storage is refused before anything is measured
         make_sampler(self.options, oracle.space, self.options.seed)
-        storage = open_storage(self._files.path, self.options.storage)
+        storage = open_declared(self._files.path, self.options.storage)
         default = oracle.space.index(oracle.space.default)
         of_one = settings_of_one_regularization(oracle.space, self.options.coarse)
         self.fill(oracle, [default, *of_one], self.options.measured)
@@ -606,7 +607,7 @@ class StudySearch:
     def write_studies(self, measurements: Measurements) -> list[str]:
         """Export the Optuna studies of cohort, groups and labels; return their names."""
         options = self.options
-        storage = open_storage(self._files.path, options.storage)
+        storage = open_declared(self._files.path, options.storage)
         with self._naming_database():
             return store_studies(measurements, options, self.study.name, storage, self._track)
 

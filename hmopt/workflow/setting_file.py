@@ -90,6 +90,16 @@ def read_setting(path: Path) -> ChosenSetting:
     except (OSError, ValueError) as error:
         got = "no file" if isinstance(error, FileNotFoundError) else one_line(error)
         raise DeclarationError(str(path), expected=_WHAT, got=got, advice=_ADVICE) from error
+    values = content.get("setting")
+    for name, value in values.items() if isinstance(values, dict) else ():
+        # pydantic would name one of the types only
+        if not isinstance(value, bool | int | float | str):
+            raise DeclarationError(
+                str(path),
+                expected=_WHAT,
+                got=f"{name} = {value!r}, which is no number, text, true or false",
+                advice=_ADVICE,
+            )
     return checked(
         content,
         ChosenSetting,
@@ -119,9 +129,25 @@ def values_of(
     """
     if not isinstance(given, Path | str):
         return given
-    path = Path(given)
+    return values_in(Path(given), None if model is None else identity_of(model))
+
+
+def values_in(path: Path, own: str | None) -> Mapping[str, Value]:
+    """Return the values of a setting in a file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    own
+        Identity of the model that they are for; None: it is not known.
+
+    Raises
+    ------
+    DeclarationError
+        If the file cannot be read, or its setting was chosen for another model.
+    """
     chosen = read_setting(path)
-    own = None if model is None else identity_of(model)
     if own is not None and chosen.model is not None and chosen.model != own:
         raise DeclarationError(
             f"{path}: model",

@@ -19,7 +19,7 @@ from hmopt.training.identity import is_trained
 from hmopt.training.state import minutes_of_model
 from hmopt.training.train import help_train, only_training
 from hmopt.training.train import train as train_model
-from hmopt.workflow.checks import check_cohort, check_declared
+from hmopt.workflow.checks import check_cohort, check_declared, check_manifest
 from hmopt.workflow.machine import find_devices, keep_freed_memory
 
 
@@ -131,6 +131,7 @@ def train_study(
     check_declared(study)
     names = find_devices(device, devices)
     check_divisible(study.training, len(names))
+    check_manifest(study)
     join = _joined_by_fabric(files.path, names)
     cohort = prepare(study, files.path, track)
     check_cohort(study, cohort)

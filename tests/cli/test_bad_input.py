@@ -1,6 +1,9 @@
 """Bad input gets one clear line and exit code 2, and nothing is written."""
 
+import gzip
+import os
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,6 +116,45 @@ def take_a_name_away(study: Path) -> str:
     return "3"
 
 
+def declare_a_volume_of_planes(study: Path) -> str:
+    declare(study, "shape = [32, 32]", "shape = [32, 32, 32]")
+    return "expected a volume, as preprocessing.shape has three sides"
+
+
+def name_no_subject(study: Path) -> str:
+    manifest = pd.read_csv(study / "data/cohort.csv")
+    manifest.loc[0, "subject"] = "n/a"
+    manifest.to_csv(study / "data/cohort.csv", index=False)
+    return "expected a value for subject, got n/a"
+
+
+def label_an_image_by_itself(study: Path) -> str:
+    manifest = pd.read_csv(study / "data/cohort.csv")
+    manifest["label"] = [manifest["image"][0], *manifest["label"][1:]]
+    manifest.to_csv(study / "data/cohort.csv", index=False)
+    return "expected another file as label map than the image, got the same"
+
+
+def put_a_pipe_for_an_image(study: Path) -> str:
+    path = first(study, "image")
+    path.unlink()
+    os.mkfifo(path)
+    return "expected the image file, got a pipe, a socket or a device"
+
+
+def scale_an_image_without_end(study: Path) -> str:
+    path = first(study, "image")
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[112:116] = struct.pack("<f", np.inf)
+    path.write_bytes(gzip.compress(bytes(content)))
+    return "the scl_slope inf"
+
+
+def give_the_study_no_name(study: Path) -> str:
+    declare(study, 'name = "small"', 'name = " "')
+    return "name: expected a name of printable characters"
+
+
 def ask_for_more_subjects(study: Path) -> str:
     declare(study, "train = 2", "train = 20")
     return "at most 6 subjects"
@@ -130,6 +172,57 @@ def declare(study: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
+def pair_by_an_unknown_column(study: Path) -> str:
+    declare(study, 'same = ["modality"]', 'same = ["scanner"]')
+    return "pairs.same: expected columns of the manifest, got scanner"
+
+
+def name_an_unknown_atlas(study: Path) -> str:
+    declare(study, 'same = ["modality"]', 'same = ["modality"]\natlas = "nobody"')
+    return "pairs.atlas: expected the name of an image of the cohort, got 'nobody'"
+
+
+def cut_an_unknown_column(study: Path) -> str:
+    declare(study, "[network]", "[search]\nbins = { height = [1.5] }\n[network]")
+    return "search.bins.height: expected a numeric column of the manifest"
+
+
+def search_scopes_of_an_unknown_column(study: Path) -> str:
+    declare(study, "[network]", '[search]\nscopes = [["cohort"], ["scanner"]]\n[network]')
+    return "expected a kind of scope, got 'scanner'"
+
+
+def report_landmarks_without_points(study: Path) -> str:
+    declare(study, "[network]", '[search]\nreported = ["tre_mm"]\n[network]')
+    return "expected metrics without landmarks"
+
+
+def name_no_database(study: Path) -> str:
+    declare(study, "[network]", '[search]\nstorage = "foo"\n[network]')
+    return "search.storage: expected a database that can be opened"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        name_no_database,
+        pair_by_an_unknown_column,
+        name_an_unknown_atlas,
+        cut_an_unknown_column,
+        search_scopes_of_an_unknown_column,
+        report_landmarks_without_points,
+    ],
+)
+def test_what_the_manifest_contradicts_is_refused_before_images_are_prepared(
+    spoil: Callable[[Path], str], study: Path
+) -> None:
+    named = spoil(study)
+    before = contents(study)
+    assert named in refused("train", study)
+    assert named in CliRunner().invoke(app, ["check", str(study)]).stderr
+    assert contents(study) == before
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -139,6 +232,12 @@ def declare(study: Path, old: str, new: str) -> None:
         make_image_four_dimensional,
         make_image_unreadable,
         take_a_name_away,
+        declare_a_volume_of_planes,
+        name_no_subject,
+        label_an_image_by_itself,
+        put_a_pipe_for_an_image,
+        scale_an_image_without_end,
+        give_the_study_no_name,
         ask_for_more_subjects,
         misspell_a_key,
     ],
@@ -235,6 +334,8 @@ def test_registering_without_a_model_says_what_to_do(study: Path, tmp_path: Path
         (["--set", "speed=3"], "speed"),
         (["--regularization", "0.5", "--device", "abacus"], "abacus"),
         (["--label", "thalamus"], "hmopt search"),
+        (["--scope", "label=*"], "one scope, with a value of each kind"),
+        (["--scope", "cohort=all"], "cohort without a value"),
     ],
 )
 def test_registration_refuses_what_it_cannot_do(
@@ -246,6 +347,23 @@ def test_registration_refuses_what_it_cannot_do(
         "register", folder, image, image, "--moved", tmp_path / "moved.nii.gz", *options
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_displacement_that_nobody_named_is_not_overwritten(
+    tiny_study: object, tmp_path: Path
+) -> None:
+    folder: Path = tiny_study.folder  # type: ignore[attr-defined]
+    image = folder / "data/images/sub-001_ses-1_T1w.nii.gz"
+    moved, beside = tmp_path / "moved.nii.gz", tmp_path / "moved_displacement.nii.gz"
+    beside.write_text("of another program", encoding="utf-8")
+    arguments = ("register", folder, image, image, "--moved", moved, "--regularization", "0.5")
+    assert refused(*arguments).startswith("--displacement: expected a name")
+    assert beside.read_text(encoding="utf-8") == "of another program"
+
+    named = (*arguments, "--displacement", beside)
+    again = arguments
+    for one in (named, again):
+        assert CliRunner().invoke(app, [str(argument) for argument in one]).exit_code == 0
 
 
 def test_debug_lets_the_error_through(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import signal
+from pathlib import Path
 
 import pytest
 import typer
@@ -37,7 +38,24 @@ def test_an_error_of_several_lines_becomes_one(capsys: pytest.CaptureFixture[str
     ):
         raise OSError("no space\n  left")
     assert exit_.value.exit_code == 2
-    assert capsys.readouterr().err == "no space left\n"
+    assert capsys.readouterr().err == (
+        "operating system: expected a file or folder that can be read and written, got no space left. "
+        "Rerun with --debug.\n"
+    )
+
+
+def test_an_error_of_the_operating_system_names_file_and_advice(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    name = tmp_path / ("x" * 300)
+    with (
+        pytest.raises(typer.Exit) as exit_,
+        conversation("hmopt train brains", quiet=False, debug=False),
+    ):
+        name.read_text(encoding="utf-8")
+    assert exit_.value.exit_code == 2
+    expected = f"{name}: expected a shorter name, got File name too long. Choose another name.\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_a_mistake_of_hmopt_shows_its_traceback() -> None:

@@ -232,3 +232,15 @@ def test_what_is_missing_is_one_line(dataset: Dataset, missing: str) -> None:
     with pytest.raises(DataError) as caught:
         read_bids(query)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("folder", "got"), [("empty", "no folder sub-…"), ("empty/sub-01", "no image of its subjects")]
+)
+def test_a_folder_that_is_no_dataset_is_told_in_one_line(
+    folder: str, got: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / folder).mkdir(parents=True)
+    with pytest.raises(DataError, match=f"expected a BIDS dataset with images, got {got}"):
+        read_bids(BidsQuery(dataset=tmp_path / "empty"))
+    assert capfd.readouterr() == ("", "")

@@ -65,7 +65,7 @@ def test_a_time_series_is_refused(write: Write) -> None:
         read_lattice(write("a.nii.gz", np.ones((4, 5, 6, 2), dtype=np.float32)))
 
 
-@pytest.mark.parametrize("labels", [ONES * 0.5, -ONES, ONES * np.nan])
+@pytest.mark.parametrize("labels", [ONES * 0.5, -ONES, ONES * np.nan, ONES * 9e-4, ONES * 1e-9])
 def test_a_label_map_of_other_than_whole_numbers_from_zero_is_refused(
     write: Write, labels: np.ndarray
 ) -> None:

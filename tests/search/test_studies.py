@@ -17,7 +17,7 @@ from hmopt.ledger.measurements import pair_records
 from hmopt.search.curve import find_curves
 from hmopt.search.objective import Objective
 from hmopt.search.scopes import Scope
-from hmopt.search.storage import open_storage, with_environment
+from hmopt.search.storage import check_url, open_declared, open_storage, with_environment
 from hmopt.search.studies import make_study, origin_of, store_studies
 
 SECTION = SearchOptions(scopes=[["cohort"], ["label", "task"], ["subject"]], folding_limit=0.005)
@@ -274,3 +274,32 @@ def test_a_password_that_a_driver_repeats_is_not_shown(
     # a traceback would show the error that it was raised from
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "url", ["foo", "foo://host/database", "postgresql://me:secret@host:port/database"]
+)
+def test_a_url_that_names_no_database_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(SearchError, match="a URL that cannot be read") as caught:
+        check_url(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_url_with_a_variable_that_is_not_set_is_checked_where_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("HMOPT_PASSWORD", raising=False)
+    check_url("postgresql://me:${HMOPT_PASSWORD}@host/database")
+
+
+def test_a_declared_file_is_relative_to_the_study_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = tmp_path / "study"
+    elsewhere = tmp_path / "elsewhere"
+    study.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    open_declared(study, "sqlite:///all.db")
+    assert (study / "all.db").is_file()
+    assert list(elsewhere.iterdir()) == []

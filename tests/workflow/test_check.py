@@ -1,7 +1,7 @@
 """`hmopt check` names each file that is not what was written, and the commands to rerun."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nibabel
@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 import hmopt
 from hmopt.cli.app import app
+from hmopt.oracle import open_registrar
+from hmopt.workflow.setting_file import identity_of, write_setting
 from tests.fuzz.originals import make_originals
 
 
@@ -159,3 +161,107 @@ def test_what_was_tuned_by_gradient_or_chosen_on_the_page_is_read_too(study: Pat
     named = {Path(problem.line.split(":")[0]).name: problem.rerun for problem in checked.problems}
     assert named == {"gradient.json": "hmopt tune-by-gradient", "setting.toml": None}
     assert checked.rerun == (f"hmopt tune-by-gradient {study}",)
+
+
+def make_folder(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+def make_broken_link(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to("nowhere")
+
+
+def make_loop(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to(path.name)
+
+
+PLACES = (
+    "study.toml",
+    "model.safetensors",
+    "pairs.csv",
+    "search.json",
+    "studies.db",
+    "commands.csv",
+)
+
+
+@pytest.mark.parametrize("harm", [make_folder, make_broken_link, make_loop])
+@pytest.mark.parametrize("name", PLACES)
+def test_what_stands_in_place_of_a_file_is_told(
+    name: str, harm: Callable[[Path], None], study: Path
+) -> None:
+    path = study / name
+    harm(path)
+    lines = [problem.line for problem in hmopt.check(study).problems]
+    got = "a folder" if harm is make_folder else "a broken link"
+    assert f"{path}: expected a file, got {got}. Move it away." in lines
+
+
+@pytest.mark.parametrize("name", ["prepared", "examples", "ledger"])
+def test_what_stands_in_place_of_a_folder_is_refused_before_any_work(
+    name: str, study: Path
+) -> None:
+    shutil.rmtree(study / name)
+    make_broken_link(study / name)
+    line = f"{study / name}: expected a folder, got a broken link. Move it away."
+    assert line in [problem.line for problem in hmopt.check(study).problems]
+    with pytest.raises(hmopt.HmoptError) as caught:
+        hmopt.search(study)
+    assert str(caught.value) == line
+
+
+def test_folders_that_cannot_be_listed_are_told(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = Path.iterdir
+
+    def refuse(path: Path) -> Iterator[Path]:
+        if path.name in ("prepared", "ledger"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    lines = [problem.line for problem in hmopt.check(study).problems]
+    told = "expected permission to read and write, got Permission denied."
+    for name in ("prepared", "ledger"):
+        assert any(line.startswith(f"{study / name}: {told}") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("[setting]\nregularization = 9.0\n", "regularization"),
+        ("[setting]\nspeed = 0.5\n", "speed"),
+        ('model = "zzz"\n[setting]\nregularization = 0.5\n', "a setting that was chosen for this"),
+    ],
+)
+def test_a_setting_that_the_model_does_not_take_is_told(
+    content: str, expected: str, study: Path
+) -> None:
+    (study / "setting.toml").write_text(content, encoding="utf-8")
+    (problem,) = hmopt.check(study).problems
+    assert expected in problem.line
+    assert problem.rerun is None
+
+
+def test_a_setting_that_was_chosen_for_the_model_is_no_problem(study: Path) -> None:
+    model = identity_of(open_registrar(study).model)
+    write_setting(study / "setting.toml", {"regularization": 0.5}, model)
+    assert hmopt.check(study).problems == ()
+
+
+def test_pictures_of_two_scopes_that_were_swapped_are_told(study: Path) -> None:
+    one, other = sorted((study / "examples").glob("label-*.npz"))[:2]
+    beside = one.with_name("beside")
+    one.rename(beside)
+    other.rename(one)
+    beside.rename(other)
+    lines = [problem.line for problem in hmopt.check(study).problems]
+    assert len(lines) == 2
+    assert all(
+        "expected pictures of pairs, got those of the scope label=" in line for line in lines
+    )
+    assert hmopt.check(study).rerun == (f"hmopt search {study}",)

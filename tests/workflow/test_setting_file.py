@@ -106,3 +106,20 @@ def test_a_file_and_a_scope_contradict_each_other(tiny_study: Any, tmp_path: Pat
     images = (tiny_study.image(1), tiny_study.image(2))
     with pytest.raises(DeclarationError, match="--setting"):
         hmopt.register(tiny_study.folder, *images, setting=tmp_path / "s.toml", label="cortex")
+
+
+@pytest.mark.parametrize("value", ["[0.5]", "{ low = 0.5 }", "2026-01-01"])
+def test_a_value_of_another_type_is_told_with_the_types_that_can_be(
+    value: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "setting.toml"
+    path.write_text(f"[setting]\nregularization = {value}\n", encoding="utf-8")
+    with pytest.raises(DeclarationError, match="no number, text, true or false"):
+        read_setting(path)
+
+
+def test_an_unknown_key_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "setting.toml"
+    path.write_text("modle = 'a'\n[setting]\nregularization = 0.5\n", encoding="utf-8")
+    with pytest.raises(DeclarationError, match="got the unknown key modle"):
+        read_setting(path)
