@@ -573,6 +573,7 @@ class StudySearch:
             identity_three_quarters=earlier.get("three-quarters"),
             identity_unregistered=identity_unregistered,
             identity_unrefined=oracle.unrefined_identity,
+            identity_file=oracle.file_identity,
             labels=self.cohort.labels,
             spacing_mm=self.cohort.spacing_mm,
             space=self.study.space,
