@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,22 @@ if TYPE_CHECKING:
 _FORMULA = re.compile(r"'*(\s*[=+\-@＝＋－＠]|[\t\r\n])")
 """Beginning of a formula, possibly behind apostrophes that `neutralized` set before it."""
 _NUMBER = re.compile(r"'*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|'*[+-]?(inf|nan)", re.IGNORECASE)
+
+_NOT_IN_A_NAME = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Categories of Unicode: control characters, halves of surrogate pairs, separators of lines and paragraphs."""
+
+
+def is_one_line(text: str) -> bool:
+    """Return whether a text is one line without control characters: a name that tables and pages can show.
+
+    Half of a surrogate pair, which no file in UTF-8 can hold, is refused, too.
+
+    Examples
+    --------
+    >>> is_one_line("left thalamus, pars prima"), is_one_line(f"left{chr(13)}thalamus")
+    (True, False)
+    """
+    return all(unicodedata.category(character) not in _NOT_IN_A_NAME for character in text)
 
 
 def neutralized(text: str) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from hmopt.data.spreadsheets import read_table, rename_columns
 from hmopt.errors import DataError
-from hmopt.files import one_line
+from hmopt.files import given_path, one_line
 
 REQUIRED = ("image", "subject")
 OPTIONAL = ("label", "points")
@@ -181,14 +181,14 @@ def _locate(value: str, manifest: Path, origin: str) -> Path:
             advice="Download it, and name the file.",
         )
     text = os.path.expandvars(text)
-    if "$" in text and not (manifest.parent / text).exists():
+    if "$" in text and not _is_there(manifest.parent / text):
         raise DataError(
             origin,
             expected="a path",
             got=value,
             advice="Set the environment variable that it names.",
         )
-    path = manifest.parent / Path(text).expanduser()
+    path = given_path(text, origin, DataError, folder=manifest.parent)
     if path.exists() or path.is_symlink():
         return path
     if "\\" in text:
@@ -201,6 +201,13 @@ def _locate(value: str, manifest: Path, origin: str) -> Path:
             )
         path = manifest.parent / text.replace("\\", "/")
     return same_name_on_disk(path)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def same_name_on_disk(path: Path) -> Path:
@@ -262,7 +269,8 @@ def check_files(files: Sequence[Path], kind: str) -> None:
 
 
 def _check_name(path: Path) -> None:
-    """Refuse a name that no file can have, as one that is too long."""
+    """Refuse a name that no file can have, as one that is too long, or that is no text."""
+    given_path(path.absolute(), "image file", DataError)
     try:
         os.stat(path)  # noqa: PTH116 (pathlib hides what is wrong with a name)
     except OSError as error:

@@ -25,6 +25,7 @@ from hmopt.catalogue import (
     regional_name,
     weighted_terms,
 )
+from hmopt.csv_tables import is_one_line
 from hmopt.declaration.cohort import CohortOptions, PairsOptions, PreprocessingOptions, SplitOptions
 from hmopt.declaration.model import (
     HypernetworkOptions,
@@ -42,7 +43,7 @@ from hmopt.declaration.renamed import current_names, older_names
 from hmopt.declaration.report import ReportOptions
 from hmopt.declaration.search import CompareOptions, SearchOptions
 from hmopt.errors import DeclarationError, Fault, first_fault
-from hmopt.files import file_hash, one_line, real_place
+from hmopt.files import file_hash, given_path, one_line, real_place
 from hmopt.schemas import check_known_keys
 from hmopt.space import Hyperparameter, Space, Value, as_number, value_text
 
@@ -162,6 +163,7 @@ def parse_study(
     Traceback (most recent call last):
     hmopt.errors.DeclarationError: ...λ: expected a key that hmopt knows, got unknown key 'λ'. Remove or correct it.
     """
+    _check_characters(values, origin)
     remark = older_names(values)
     if remark is not None:
         warnings.warn(f"{origin}: {remark}", stacklevel=2)
@@ -185,6 +187,41 @@ def parse_study(
     check_search(study.search, study.cohort)
     check_values(study.compare, space)
     return study
+
+
+def _check_characters(value: object, place: str, key: str = "") -> None:
+    """Refuse names that are not one line of text, and NUL characters, which no path or URL may hold.
+
+    Parameters
+    ----------
+    value
+        Of the key: a table, a list or a single value.
+    place
+        What an error names as the place.
+    key
+        Dotted key; empty: of the whole file.
+    """
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            dotted = f"{key}.{name}" if key else str(name)
+            if not is_one_line(str(name)):
+                raise DeclarationError(
+                    f"{place}: {dotted!r}",
+                    expected="a name in one line, without control characters",
+                    got=repr(name),
+                    advice="Rename it.",
+                )
+            _check_characters(inner, place, dotted)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_characters(inner, place, key)
+    elif isinstance(value, str) and "\0" in value:
+        raise DeclarationError(
+            f"{place}: {key}",
+            expected="a text without NUL characters",
+            got=repr(value),
+            advice="Correct the value.",
+        )
 
 
 def check_sections(tables: Mapping[str, Any]) -> None:
@@ -406,7 +443,7 @@ def _absolute(path: Path, folder: Path, field: str) -> Path:
             got=str(path),
             advice="Set the environment variable it names.",
         )
-    return real_place(folder / Path(expanded).expanduser())
+    return real_place(given_path(expanded, f"study.toml: {field}", DeclarationError, folder))
 
 
 def check_agreement(

@@ -531,7 +531,8 @@ def displacement_path(moved: Path) -> Path:
     'out/moved_displacement.nii.gz'
     """
     stem = moved.name.removesuffix(".gz").removesuffix(".nii")
-    return moved.with_name(f"{stem}_displacement.nii.gz")
+    # a path without a last part, as the working directory, has no other name
+    return moved.parent / f"{stem}_displacement.nii.gz"
 
 
 def criteria_of(scope: str | Criteria | None, keywords: Criteria) -> dict[str, str]:

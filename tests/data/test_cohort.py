@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,6 +131,14 @@ def test_a_missing_label_file_is_refused(decathlon: CohortOptions, tmp_path: Pat
             "gone.nii.gz,sub-0_ses-1_dseg.nii.gz,sub-9,ses-1,3",
             "gone.nii.gz: expected the image file, got no file",
         ),
+        (
+            "~no such user/a.nii.gz,sub-0_ses-1_dseg.nii.gz,sub-9,ses-1,3",
+            "line 4: expected the home folder of a user of this machine, got '~no such user",
+        ),
+        (
+            "sub-0_ses-1.nii.gz,~no such user/a.nii.gz,sub-9,ses-1,3",
+            "line 4: expected the home folder of a user of this machine",
+        ),
     ],
 )
 def test_a_row_that_cannot_be_used_is_refused(
@@ -154,6 +163,16 @@ def test_a_manifest_that_cannot_be_used_is_refused(
     (tmp_path / "cohort.csv").write_text(text)
     with pytest.raises(DataError, match=complaint):
         list_images(CohortOptions(manifest=tmp_path / "cohort.csv"))
+
+
+def test_a_file_name_that_is_no_text_is_refused(decathlon: CohortOptions) -> None:
+    assert decathlon.images is not None
+    first = decathlon.images / "case_001.nii.gz"
+    for folder in (decathlon.images, decathlon.labels):
+        assert folder is not None
+        (folder / first.name).rename(folder / os.fsdecode(b"caf\xe9_001.nii.gz"))
+    with pytest.raises(DataError, match="expected a path whose name is in UTF-8, got '"):
+        list_images(decathlon)
 
 
 def test_folders_without_images_are_refused(tmp_path: Path) -> None:
