@@ -4,9 +4,10 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from hmopt.errors import HmoptError
 from hmopt.files import one_line, replacing
@@ -33,6 +34,26 @@ def is_one_line(text: str) -> bool:
     (True, False)
     """
     return all(unicodedata.category(character) not in _NOT_IN_A_NAME for character in text)
+
+
+def quoting_of(texts: Iterable[object]) -> Literal[0, 1]:
+    """Return how the `csv` module and pandas quote cells of some texts so that these are read back as they are.
+
+    A carriage return alone ends a row for readers, but writers put no quotes around it: then every cell gets quotes.
+
+    Examples
+    --------
+    >>> quoting_of(["left", "right"]) == csv.QUOTE_MINIMAL, quoting_of([f"left{chr(13)}half"]) == csv.QUOTE_ALL
+    (True, True)
+    """
+    has_return = any(isinstance(text, str) and "\r" in text for text in texts)
+    return csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
+
+
+def table_quoting(table: "pd.DataFrame") -> Literal[0, 1]:
+    """Return `quoting_of` the cells and names of columns of a table."""
+    columns = [column for _, column in table.items() if column.dtype.kind not in "biufc"]
+    return quoting_of(chain(table.columns, *columns))
 
 
 def neutralized(text: str) -> str:
@@ -104,7 +125,13 @@ def write_table(
             safe.isetitem(place, [_neutralized_cell(cell) for cell in column])
     safe.columns = [neutralized(str(name)) for name in table.columns]
     with replacing(path) as beside:
-        safe.to_csv(beside, sep=separator, index=False, float_format=float_format)
+        safe.to_csv(
+            beside,
+            sep=separator,
+            index=False,
+            float_format=float_format,
+            quoting=table_quoting(safe),
+        )
 
 
 def _neutralized_cell(cell: object) -> object:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hmopt.data.spreadsheets import read_table, rename_columns
+from hmopt.data.spreadsheets import check_name, read_table, rename_columns
 from hmopt.errors import DataError
 from hmopt.files import given_path, one_line
 
@@ -68,9 +68,10 @@ def read_manifest(path: Path) -> pd.DataFrame:
     )
     if "points" in table:
         rows["points"] = pd.Series(_located_points(table["points"], path), dtype=object)
-    for column in table.columns.difference([*REQUIRED, *OPTIONAL], sort=False):
-        rows[str(column)] = typed(table[column]).to_numpy()
-    return rows
+    others = table.columns.difference([*REQUIRED, *OPTIONAL], sort=False)
+    further = {str(column): typed(table[column]).to_numpy() for column in others}
+    # all at once: thousands of columns that are added one by one take minutes
+    return pd.concat([rows, pd.DataFrame(further, index=rows.index)], axis=1)
 
 
 def typed(column: "pd.Series[str]") -> "pd.Series":
@@ -130,6 +131,27 @@ def _check_values(path: Path, table: pd.DataFrame) -> None:
                 got=missing.iloc[0] or "none",
                 advice="Add it.",
             )
+    for line, subject in table["subject"].items():
+        check_name(subject, f"{path}, line {line}")
+
+
+def check_names(images: pd.DataFrame, place: str) -> None:
+    """Refuse names of images, subjects or columns that are no line of text.
+
+    Parameters
+    ----------
+    images
+        By name.
+    place
+        What an error names: the manifest or the folder.
+
+    Raises
+    ------
+    DataError
+        If one holds a line break or another control character.
+    """
+    for name in [*images.columns, *images.index, *images["subject"]]:
+        check_name(str(name), place)
 
 
 def _without_decimals(subjects: "pd.Series[str]") -> list[str]:
