@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from hmopt.data.spreadsheets import check_name, read_table, rename_columns
@@ -38,6 +39,7 @@ MISSING = ("", "n/a", "na", "nan", "none", "null", *(error.lower() for error in 
 _LONGEST_PATH = 4096
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 _DRIVE = re.compile(r"^[A-Za-z]:[\\/]")
+_ZERO_PADDED = re.compile(r"[+-]?0\d")
 _DECIMALS = re.compile(r"^(\d+)\.0+$")
 
 
@@ -84,17 +86,20 @@ def typed(column: "pd.Series[str]") -> "pd.Series":
     >>> typed(pd.Series(["01", "02"])).tolist()
     ['01', '02']
     """
-    known = ~column.str.lower().isin(MISSING)
-    given = column[known]
-    if given.empty:
+    # plain lists: a manifest may have thousands of columns, and pandas' texts are slow for few rows
+    texts = column.tolist()
+    known = np.array([text.lower() not in MISSING for text in texts], dtype=bool)
+    given = np.array(texts, dtype=object)[known]
+    if not len(given) or any(_ZERO_PADDED.match(text) for text in given):
         return column
-    zero_padded = given.str.match(r"[+-]?0\d")
-    if zero_padded.any():
+    numbers = pd.to_numeric(given, errors="coerce")
+    if pd.isna(numbers).any():
         return column
-    numbers = pd.to_numeric(column.where(known), errors="coerce")
-    if numbers[known].isna().any():
-        return column
-    return numbers
+    if known.all():
+        return pd.Series(numbers, index=column.index, name=column.name)
+    with_gaps = np.full(len(texts), np.nan)
+    with_gaps[known] = numbers
+    return pd.Series(with_gaps, index=column.index, name=column.name)
 
 
 def _check_columns(path: Path, table: pd.DataFrame) -> None:

@@ -1,5 +1,7 @@
 import json
 import os
+import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +73,23 @@ def test_a_manifest_keeps_its_columns_numbers_as_numbers(write_cohort: Callable[
     assert list(images.columns) == ["image", "label", "subject", "session", "age"]
     assert images["age"].tolist() == [20, 30]
     assert images.loc["sub-1_ses-1", "image"] == manifest.parent / "sub-1_ses-1.nii.gz"
+
+
+def test_a_manifest_of_many_columns_is_read_in_seconds(write_cohort: Callable[..., Path]) -> None:
+    manifest = write_cohort(subjects=2)
+    first, *rows = manifest.read_text(encoding="utf-8").splitlines()
+    count = 1000
+    lines = [first + "".join(f",column {number}" for number in range(count))]
+    lines += [row + ",1" * (count - 1) + ",x" for row in rows]
+    manifest.write_text("\n".join(lines), encoding="utf-8")
+    began = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        images = list_images(CohortOptions(manifest=manifest))
+    assert time.process_time() - began < 10
+    assert len(images.columns) == 5 + count
+    assert images["column 998"].tolist() == [1, 1]
+    assert images["column 999"].tolist() == ["x", "x"]
 
 
 def test_numbers_with_leading_zeros_stay_names(write_cohort: Callable[..., Path]) -> None:
