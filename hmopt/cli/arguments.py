@@ -9,6 +9,7 @@ from typing import Any
 from typer.models import ArgumentInfo, OptionInfo
 
 from hmopt.cli.conversation import conversation
+from hmopt.errors import DeclarationError
 from hmopt.files import given_path
 
 
@@ -32,15 +33,30 @@ def with_home(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def with_paths(**arguments: Any) -> None:
-        with conversation("", quiet=arguments["quiet"], debug=arguments["debug"]):
+        with conversation("the same command", quiet=arguments["quiet"], debug=arguments["debug"]):
             for name, value in arguments.items():
                 if isinstance(value, Path):
                     arguments[name] = given_path(value, names[name])
                 elif isinstance(value, list):
                     arguments[name] = [_given(one, names[name]) for one in value]
-        command(**arguments)
+        try:
+            command(**arguments)
+        except (
+            SystemExit
+        ) as error:  # code of a user ended the process, which would look like a success
+            with conversation("", quiet=arguments["quiet"], debug=arguments["debug"]):
+                raise _ended(error) from error
 
     return with_paths
+
+
+def _ended(error: SystemExit) -> DeclarationError:
+    return DeclarationError(
+        "study.toml",
+        expected="plugins, engines and networks that return",
+        got=f"one that calls sys.exit({error.code!r})",
+        advice="Remove the call from the Python file.",
+    )
 
 
 def _given(value: object, name: str) -> object:

@@ -1,6 +1,7 @@
 """Paths on the command line are as the user means them, or refused in one line before any work."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,17 @@ def test_a_path_that_no_program_takes_is_refused_before_any_work(
     expected, _, got = rule.partition("...")
     assert line.startswith(f"{field}: expected {expected}")
     assert got in line
+
+
+def test_code_of_a_user_that_ends_the_process_is_no_success(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def check(*_: object, **__: object) -> None:
+        sys.exit(0)
+
+    monkeypatch.setattr(hmopt, "check", check)
+    line = refused("check", "study")
+    assert line == (
+        "study.toml: expected plugins, engines and networks that return, got one that calls sys.exit(0). "
+        "Remove the call from the Python file."
+    )
