@@ -356,7 +356,7 @@ def _agreeing_columns(cohort: PreparedCohort, options: PairsOptions) -> list[str
             got=", ".join(unknown),
             advice="Correct the names.",
         )
-    return options.same
+    return list(dict.fromkeys(options.same))
 
 
 def _listed_pairs(moving: str, fixed: str, images: pd.DataFrame, origin: str) -> list[Pair]:

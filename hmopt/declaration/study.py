@@ -5,7 +5,8 @@ import math
 import os
 import tomllib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -173,6 +174,7 @@ def parse_study(
         space = study.space  # hyperparameters check themselves when made
     except ValidationError as error:
         raise _refusal(origin, first_fault(error)) from error
+    _check_each_once(study)
     check_names(space, study.search.measured)
     # the hyperparameters of an engine are its own; those of another model are compared with it
     if study.model.source in ("trained", "optimize"):
@@ -222,6 +224,36 @@ def _check_characters(value: object, place: str, key: str = "") -> None:
             got=repr(value),
             advice="Correct the value.",
         )
+
+
+def _check_each_once(study: Study) -> None:
+    """Refuse lists that name a thing twice; records of earlier searches may, so that the tables do not check it."""
+    lists: dict[str, Sequence[object]] = {
+        "plugins": study.plugins,
+        "pairs.tasks": study.pairs.tasks,
+        "pairs.same": study.pairs.same,
+        "loss.overlap_labels": study.loss.overlap_labels,
+        "search.reported": study.search.reported,
+        "search.scopes": [sorted(kinds) for kinds in study.search.scopes],
+    }
+    slices = study.preprocessing.slices
+    if slices is not None:
+        lists["preprocessing.slices.indices"] = slices.indices
+        lists["preprocessing.slices.search_indices"] = slices.search_indices
+    for name, labels in study.cohort.structures.items():
+        lists[f"cohort.structures.{name}"] = labels
+    for name, labels in study.loss.regions.items():
+        lists[f"loss.regions.{name}"] = labels
+    for key, entries in lists.items():
+        counts = Counter(repr(entry) for entry in entries)
+        repeated = [entry for entry, count in counts.items() if count > 1]
+        if repeated:
+            raise DeclarationError(
+                f"study.toml: {key}",
+                expected="each entry once",
+                got=f"{repeated[0]} more than once",
+                advice="Remove the repeated entry.",
+            )
 
 
 def check_sections(tables: Mapping[str, Any]) -> None:

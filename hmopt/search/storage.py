@@ -42,7 +42,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 """An environment variable in a URL. `$NAME` without braces is none: a password may hold a dollar."""
 MAGIC = b"SQLite format 3\0"
 """How a database file of SQLite begins."""
-SHORT_PASSWORD = 8
+SHORT_PASSWORD = 6
 """Characters below which a password may be a part of other words."""
 TABLES = {
     "studies",

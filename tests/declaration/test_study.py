@@ -147,6 +147,34 @@ def test_characters_that_no_name_may_have_are_refused(
     assert str(error.value).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("declared", "key", "entry"),
+    [
+        ({"pairs": {"same": ["modality", "site", "modality"]}}, "pairs.same", "'modality'"),
+        ({"pairs": {"tasks": ["cross", "cross"]}}, "pairs.tasks", "'cross'"),
+        ({"search": {"reported": ["folding", "folding"]}}, "search.reported", "'folding'"),
+        (
+            {"search": {"scopes": [["task", "label"], ["label", "task"]]}},
+            "search.scopes",
+            r"\['label', 'task'\]",
+        ),
+        ({"loss": {"overlap_labels": ["a", "a"]}}, "loss.overlap_labels", "'a'"),
+        (
+            {"cohort": {"manifest": "c.csv", "structures": {"both": ["left", "left"]}}},
+            "cohort.structures.both",
+            "'left'",
+        ),
+    ],
+)
+def test_a_list_that_names_a_thing_twice_is_refused(
+    declared: dict[str, Any], key: str, entry: str
+) -> None:
+    with pytest.raises(
+        DeclarationError, match=f"study.toml: {key}: expected each entry once, got {entry} more"
+    ):
+        declare(**declared)
+
+
 @pytest.mark.parametrize("key", ["manifest", "images", "label_names"])
 def test_a_path_below_the_home_folder_of_nobody_is_refused(key: str, tmp_path: Path) -> None:
     declared = {"manifest": "cohort.csv", key: "~no such user/x"}
