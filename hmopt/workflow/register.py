@@ -13,6 +13,7 @@ from hmopt.analysis.cross_validation import recommend
 from hmopt.analysis.uncertainty import ConfidenceSet
 from hmopt.catalogue import find_metric
 from hmopt.data.cohort import list_images
+from hmopt.declaration.model import MOST_REFINEMENTS
 from hmopt.declaration.search import FOLDING
 from hmopt.errors import DataError, DeclarationError, HmoptError, SearchError
 from hmopt.files import check_outputs
@@ -34,7 +35,7 @@ from hmopt.search.studies import limit_constraints, study_of_scope
 from hmopt.space import Setting, Space, Value, value_text
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.composed import registrar_per_structure
-from hmopt.workflow.machine import find_device
+from hmopt.workflow.machine import check_number, find_device
 from hmopt.workflow.setting_file import OPTION, values_of
 from hmopt.workflow.uncertainty import OPTION as UNCERTAINTY
 from hmopt.workflow.uncertainty import (
@@ -611,12 +612,9 @@ def placement_of(given: str | None) -> Placement | None:
 
 
 def iterations_of(given: int | None) -> int | None:
-    """Return the value of `--refine`, or refuse it: None, or a whole number from 0."""
-    if given is None or given >= 0:
-        return given
-    raise DeclarationError(
-        "--refine", expected="a whole number >= 0", got=given, advice="Correct it."
-    )
+    """Return the value of `--refine`, or refuse it: None, or a whole number in the range of `[refine]`."""
+    check_number("--refine", given, least=0, most=MOST_REFINEMENTS)
+    return given
 
 
 def _advice_on_refinement(files: StudyFolder, iterations: int) -> str | None:

@@ -274,7 +274,9 @@ def test_register_refines_as_declared_or_as_asked(refined_folder: Path, tiny_stu
     np.testing.assert_array_equal(fields(tiny_study.folder, 3), declared)
     np.testing.assert_array_equal(fields(refined_folder, 0), fields(tiny_study.folder, None))
     assert np.abs(fields(refined_folder, 0) - declared).max() > 0.05
-    with pytest.raises(DeclarationError, match="--refine: expected a whole number >= 0, got -1"):
+    with pytest.raises(
+        DeclarationError, match="--refine: expected a whole number from 0 to 10,000, got -1"
+    ):
         fields(tiny_study.folder, -1)
 
 
