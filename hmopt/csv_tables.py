@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from hmopt.errors import HmoptError
-from hmopt.files import one_line, replacing
+from hmopt.files import one_line, read_whole, replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,7 +163,7 @@ def read_text_table(
         return HmoptError(str(path), expected=expected, got=got, advice=advice)
 
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_whole(path).decode("utf-8-sig")
         lines = io.StringIO(text, newline="")
         rows = [row for row in csv.reader(lines, strict=True) if row]
     except FileNotFoundError:

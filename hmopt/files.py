@@ -641,6 +641,7 @@ def slug(name: str) -> str:
 
 def file_hash(path: Path) -> str:
     """Return a hash of the content of a file, 16 hexadecimal digits."""
+    check_ordinary(path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     return digest.hexdigest()[:16]
@@ -711,7 +712,8 @@ def read_json(path: Path, *, error: type[HmoptError], what: str, advice: str) ->
         return error(str(path), expected=what, got=got, advice=advice)
 
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        text = read_whole(path).decode("utf-8")
+        content = json.loads(text, parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise
     except RecursionError as caught:

@@ -23,6 +23,7 @@ from hmopt.files import (
     appearing,
     append,
     check_outputs,
+    file_hash,
     given_path,
     put_new,
     read_json,
@@ -418,3 +419,11 @@ def test_only_ordinary_files_are_read(tmp_path: Path) -> None:
         read_whole(tmp_path)
     with pytest.raises(FileNotFoundError):
         read_whole(tmp_path / "gone")
+
+
+def test_a_pipe_in_place_of_a_record_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "facts.json")
+    with pytest.raises(LedgerError, match=r"facts\.json: expected facts, got a damaged file"):
+        read(tmp_path / "facts.json")
+    with pytest.raises(OSError, match="not an ordinary file"):
+        file_hash(tmp_path / "facts.json")

@@ -44,7 +44,7 @@ from hmopt.declaration.renamed import current_names, older_names
 from hmopt.declaration.report import ReportOptions
 from hmopt.declaration.search import CompareOptions, SearchOptions
 from hmopt.errors import DeclarationError, Fault, first_fault
-from hmopt.files import file_hash, given_path, one_line, real_place
+from hmopt.files import file_hash, given_path, one_line, read_whole, real_place
 from hmopt.schemas import check_known_keys
 from hmopt.space import Hyperparameter, Space, Value, as_number, value_text
 
@@ -374,7 +374,7 @@ def read_declaration(folder: Path) -> Study:
             advice="Run `hmopt new` first.",
         )
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_whole(path).decode("utf-8"))
     except RecursionError as error:
         raise _no_toml(path, "tables or lists nested too deeply") from error
     except (OSError, ValueError) as error:
@@ -400,7 +400,7 @@ def read_of_others(folder: Path) -> Study | None:
     if not path.is_file():
         return None
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_whole(path).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise _no_toml(path, one_line(error)) from error
     if values.get("plugins"):
@@ -420,7 +420,7 @@ def load_declared_plugins(folder: Path) -> None:
     """
     path = folder / FILE_NAME
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_whole(path).decode("utf-8"))
     except (OSError, ValueError, RecursionError):
         return  # which is told when the declaration itself is read
     _load_plugins(values.get("plugins"), folder)

@@ -1,6 +1,7 @@
 """Manifests and tables of names as spreadsheets and other programs write them."""
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -159,6 +160,18 @@ def test_a_manifest_that_cannot_be_used_is_refused_in_one_line(
 ) -> None:
     folder.manifest(**written)
     assert says in folder.refused_manifest()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_manifest_that_has_no_end_is_refused_at_once(folder: Any, kind: str) -> None:
+    folder.manifest()
+    path = folder.root / "m.csv"
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    assert "m.csv: expected a text file, got not an ordinary file" in folder.refused_manifest()
 
 
 def test_missing_images_are_all_named(folder: Any) -> None:

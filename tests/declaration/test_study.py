@@ -1,10 +1,15 @@
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hmopt.declaration import Study, parse_study
-from hmopt.declaration.study import with_absolute_paths
+from hmopt.declaration.study import (
+    load_declared_plugins,
+    read_declaration,
+    with_absolute_paths,
+)
 from hmopt.errors import DeclarationError
 
 
@@ -191,3 +196,10 @@ def test_a_path_may_begin_with_the_home_folder(
     monkeypatch.setenv("HOME", str(tmp_path))
     study = with_absolute_paths(declare(cohort={"manifest": "~/cohort.csv"}), tmp_path / "study")
     assert study.cohort.manifest == tmp_path / "cohort.csv"
+
+
+def test_a_pipe_in_place_of_the_declaration_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "study.toml")
+    load_declared_plugins(tmp_path)
+    with pytest.raises(DeclarationError, match=r"study\.toml: expected a study declaration, got no"):
+        read_declaration(tmp_path)
