@@ -201,5 +201,7 @@ def test_a_path_may_begin_with_the_home_folder(
 def test_a_pipe_in_place_of_the_declaration_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "study.toml")
     load_declared_plugins(tmp_path)
-    with pytest.raises(DeclarationError, match=r"study\.toml: expected a study declaration, got no"):
+    with pytest.raises(
+        DeclarationError, match=r"study\.toml: expected a study declaration, got no"
+    ):
         read_declaration(tmp_path)

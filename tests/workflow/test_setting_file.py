@@ -58,7 +58,9 @@ def test_a_file_that_cannot_be_read_to_its_end_is_refused(tmp_path: Path) -> Non
     deep, pipe = tmp_path / "deep.toml", tmp_path / "pipe.toml"
     deep.write_text("x = " + "[" * 100_000)
     os.mkfifo(pipe)
-    with pytest.raises(DeclarationError, match=r"deep\.toml: expected .* got tables or lists nested"):
+    with pytest.raises(
+        DeclarationError, match=r"deep\.toml: expected .* got tables or lists nested"
+    ):
         read_setting(deep)
     for path in (pipe, Path("/dev/zero")):
         with pytest.raises(DeclarationError, match=r"expected .* got not an ordinary file"):
