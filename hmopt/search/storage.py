@@ -99,6 +99,7 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
     url = with_environment(url) if url else f"sqlite:///{own}"
     is_sqlite = url.startswith("sqlite")
     if is_sqlite:
+        _check_not_in_memory(url)
         try:
             _check_file(url, own)
         except SearchError:
@@ -343,27 +344,29 @@ def _check_file(url: str, own: Path) -> None:
         name = make_url(url).database
     except ArgumentError:
         raise _refused("a URL that cannot be read") from None
-    if _is_in_memory(url):
-        raise _refused(
-            "one in memory, which ends with the command", "Name a file, as sqlite:///all.db."
-        )
-    path = Path(str(name))
-    if not path.exists():
+    path = None if name is None else Path(name)
+    if path is None or not path.exists():
         return
     is_own = path.resolve() == own
     check_file(path, is_own=is_own)
 
 
-def _is_in_memory(url: str) -> bool:
-    """Return whether a URL of SQLite names no file.
+def _check_not_in_memory(url: str) -> None:
+    """Refuse a URL of SQLite that names no file.
 
     References
     ----------
     https://www.sqlite.org/inmemorydb.html.
     """
-    parts = make_url(url)
+    try:
+        parts = make_url(url)
+    except ArgumentError:
+        raise _refused("a URL that cannot be read") from None
     name = parts.database or ":memory:"
-    return ":memory:" in name or "mode=memory" in name or parts.query.get("mode") == "memory"
+    if ":memory:" in name or "mode=memory" in name or parts.query.get("mode") == "memory":
+        raise _refused(
+            "one in memory, which ends with the command", "Name a file, as sqlite:///all.db."
+        )
 
 
 def check_file(path: Path, *, is_own: bool = True) -> None:

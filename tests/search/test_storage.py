@@ -23,7 +23,10 @@ from hmopt.search.storage import open_storage
         "sqlite:///file:all?mode=memory&uri=true",
     ],
 )
-def test_a_database_in_memory_is_refused(url: str, tmp_path: Path) -> None:
+def test_a_database_in_memory_is_refused(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(
         SearchError, match=r"search.storage: expected a database .* got one in memory"
     ):
