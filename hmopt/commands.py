@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import hmopt
-from hmopt.csv_tables import neutralized, restored
+from hmopt.csv_tables import neutralized, quoting_of, restored
 from hmopt.errors import HmoptError
 from hmopt.files import append, one_line
 from hmopt.locks import alone, lock_beside
@@ -71,7 +71,7 @@ def _append(path: Path, command: str, started: datetime, clock: float) -> None:
     # a line is added in place, since several commands may work on a folder at a time
     with alone(lock_beside(path), "notes a command"):
         rows = io.StringIO()
-        writer = csv.writer(rows, lineterminator="\n")
+        writer = csv.writer(rows, lineterminator="\n", quoting=quoting_of([cell]))
         if not path.is_file():
             writer.writerow(_COLUMNS)
         writer.writerow(
@@ -93,7 +93,7 @@ def read_commands(path: Path) -> list[Command]:
     minutes: dict[str, float] = {}
     try:
         text = path.read_bytes().decode("utf-8")
-        header, *rows = csv.reader(text.splitlines(), strict=True)
+        header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         if tuple(header) != _COLUMNS or not text.endswith("\n"):
             raise ValueError("a header or a row cut short")
         for cell, started, duration, _ in rows:

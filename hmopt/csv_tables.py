@@ -3,12 +3,14 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from hmopt.errors import HmoptError
-from hmopt.files import one_line, replacing
+from hmopt.files import one_line, read_whole, replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +18,42 @@ if TYPE_CHECKING:
 _FORMULA = re.compile(r"'*(\s*[=+\-@＝＋－＠]|[\t\r\n])")
 """Beginning of a formula, possibly behind apostrophes that `neutralized` set before it."""
 _NUMBER = re.compile(r"'*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|'*[+-]?(inf|nan)", re.IGNORECASE)
+
+_NOT_IN_A_NAME = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Categories of Unicode: control characters, halves of surrogate pairs, separators of lines and paragraphs."""
+
+
+def is_one_line(text: str) -> bool:
+    """Return whether a text is one line without control characters: a name that tables and pages can show.
+
+    Half of a surrogate pair, which no file in UTF-8 can hold, is refused, too.
+
+    Examples
+    --------
+    >>> is_one_line("left thalamus, pars prima"), is_one_line(f"left{chr(13)}thalamus")
+    (True, False)
+    """
+    return all(unicodedata.category(character) not in _NOT_IN_A_NAME for character in text)
+
+
+def quoting_of(texts: Iterable[object]) -> Literal[0, 1]:
+    """Return how the `csv` module and pandas quote cells of some texts so that these are read back as they are.
+
+    A carriage return alone ends a row for readers, but writers put no quotes around it: then every cell gets quotes.
+
+    Examples
+    --------
+    >>> quoting_of(["left", "right"]) == csv.QUOTE_MINIMAL, quoting_of([f"left{chr(13)}half"]) == csv.QUOTE_ALL
+    (True, True)
+    """
+    has_return = any(isinstance(text, str) and "\r" in text for text in texts)
+    return csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
+
+
+def table_quoting(table: "pd.DataFrame") -> Literal[0, 1]:
+    """Return `quoting_of` the cells and names of columns of a table."""
+    columns = [column for _, column in table.items() if column.dtype.kind not in "biufc"]
+    return quoting_of(chain(table.columns, *columns))
 
 
 def neutralized(text: str) -> str:
@@ -87,7 +125,13 @@ def write_table(
             safe.isetitem(place, [_neutralized_cell(cell) for cell in column])
     safe.columns = [neutralized(str(name)) for name in table.columns]
     with replacing(path) as beside:
-        safe.to_csv(beside, sep=separator, index=False, float_format=float_format)
+        safe.to_csv(
+            beside,
+            sep=separator,
+            index=False,
+            float_format=float_format,
+            quoting=table_quoting(safe),
+        )
 
 
 def _neutralized_cell(cell: object) -> object:
@@ -119,7 +163,7 @@ def read_text_table(
         return HmoptError(str(path), expected=expected, got=got, advice=advice)
 
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_whole(path).decode("utf-8-sig")
         lines = io.StringIO(text, newline="")
         rows = [row for row in csv.reader(lines, strict=True) if row]
     except FileNotFoundError:

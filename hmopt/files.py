@@ -19,6 +19,7 @@ import platform
 import re
 import reprlib
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -145,7 +146,8 @@ def private_folder(folder: Path, wanted_for: Path | None = None) -> Iterator[Pat
     make_folder(folder, wanted_for)
     _sweep_once(folder)
     prefix = f".hmopt-{os.getpid()}-{this_machine()}-"
-    private = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
+    # absolute: nibabel and pandas take ~ at the beginning for the home folder
+    private = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.absolute()))
     try:
         yield private
     finally:
@@ -519,6 +521,93 @@ def _check_stays(path: Path) -> None:
 # --- names and hashes
 
 
+def given_path(
+    given: Path | str, field: str, error: type[HmoptError] = HmoptError, folder: Path = Path()
+) -> Path:
+    """Return a path that a person gave, with `~` replaced by the home folder.
+
+    Parameters
+    ----------
+    given
+        As it was written.
+    field
+        What an error names: the option, the key, or the file and line that it stands in.
+    error
+        Class of the error.
+    folder
+        What a relative path is relative to.
+
+    Raises
+    ------
+    HmoptError
+        If no file can have the name, the name is no text in UTF-8, which ITK and others need, or it
+        begins with the home folder of a user that is not there.
+
+    Examples
+    --------
+    >>> given_path("t1.nii", "--moved", folder=Path("scans")).as_posix()
+    'scans/t1.nii'
+    >>> given_path(f"a{chr(0)}b", "--moved")
+    Traceback (most recent call last):
+    hmopt.errors.HmoptError: --moved: expected a path without NUL characters, got 'a...b'. Correct the path.
+    """
+    text = os.fspath(given)
+
+    def refuse(expected: str, advice: str) -> HmoptError:
+        return error(field, expected=expected, got=repr(text), advice=advice)
+
+    if "\0" in text:
+        raise refuse("a path without NUL characters", "Correct the path.")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise refuse("a path whose name is in UTF-8", "Rename the file or folder.") from None
+    expanded = os.path.expanduser(text)  # noqa: PTH111, pathlib stops at a user that is not there
+    if expanded.startswith("~"):
+        raise refuse("the home folder of a user of this machine", "Write the path without ~.")
+    path = folder / expanded
+    # a folder of this name: nibabel and pandas would take it for the home folder
+    return path.absolute() if path.parts[:1] and path.parts[0].startswith("~") else path
+
+
+def read_whole(path: Path) -> bytes:
+    """Return the content of a file; a pipe or a device, which may never end, is not read.
+
+    Parameters
+    ----------
+    path
+        The file, or a link to it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, or is no ordinary file.
+
+    Examples
+    --------
+    >>> read_whole(Path("/dev/zero"))
+    Traceback (most recent call last):
+    OSError: [Errno 22] not an ordinary file: '/dev/zero'
+    """
+    check_ordinary(path)
+    return path.read_bytes()
+
+
+def check_ordinary(path: Path) -> None:
+    """Refuse what is no ordinary file.
+
+    Raises
+    ------
+    OSError
+        If it is not there, or is a folder, a pipe or a device.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not an ordinary file", str(path))
+
+
 def real_place(path: Path) -> Path:
     """Return the absolute path of a file or folder.
 
@@ -575,6 +664,7 @@ def slug(name: str) -> str:
 
 def file_hash(path: Path) -> str:
     """Return a hash of the content of a file, 16 hexadecimal digits."""
+    check_ordinary(path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     return digest.hexdigest()[:16]
@@ -645,7 +735,8 @@ def read_json(path: Path, *, error: type[HmoptError], what: str, advice: str) ->
         return error(str(path), expected=what, got=got, advice=advice)
 
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        text = read_whole(path).decode("utf-8")
+        content = json.loads(text, parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise
     except RecursionError as caught:
@@ -767,7 +858,8 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> No
     Raises
     ------
     HmoptError
-        If an output is an input, another output or a folder, its name is too long, or its folder cannot be written to.
+        If an output is an input, another output or a folder, its name is too long or no text in UTF-8, or its folder
+        cannot be written to.
 
     Examples
     --------
@@ -775,6 +867,8 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> No
     Traceback (most recent call last):
     hmopt.errors.HmoptError: --moved: expected another file than FIXED, got scans/../f.nii. Choose another name.
     """
+    for name, path in [*outputs.items(), *inputs.items()]:
+        given_path(path.absolute(), name)
     earlier: dict[str, Path] = {}
     for name, path in outputs.items():
         if len(os.fsencode(path.name)) > LONGEST_NAME:

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from pydantic import ConfigDict, ValidationError
 
 from hmopt.errors import HmoptError
-from hmopt.files import WITHOUT_LOCKS, is_running, make_folder, this_machine
+from hmopt.files import WITHOUT_LOCKS, is_running, make_folder, read_whole, this_machine
 from hmopt.progress import Track, silent, wait_until
 from hmopt.schemas import Count, Name, Record
 
@@ -171,7 +171,7 @@ def _write(path: Path, text: str) -> None:
 def holder_text(path: Path) -> str:
     """Return who holds a lock and since when, as messages tell it; `another process` where it is not known."""
     try:
-        holder = _Holder.model_validate_json(path.read_bytes().strip())
+        holder = _Holder.model_validate_json(read_whole(path).strip())
         since = datetime.fromisoformat(holder.since).astimezone()
     except (OSError, ValidationError, ValueError):
         return "another process"

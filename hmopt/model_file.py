@@ -16,7 +16,7 @@ from hmopt.declaration import NetworkOptions
 from hmopt.declaration.renamed import current_names
 from hmopt.declaration.study import check_sections
 from hmopt.errors import CheckpointError, HmoptError
-from hmopt.files import HASH_KEY, checked, content_hash, one_line
+from hmopt.files import HASH_KEY, check_ordinary, checked, content_hash, one_line
 from hmopt.schemas import Record, ReferenceEntry
 from hmopt.space import Hyperparameter
 
@@ -136,6 +136,7 @@ def read_tensors(
         If it is no such file, or not what was written.
     """
     try:
+        check_ordinary(path)
         with safe_open(path, framework="np") as file:
             metadata = dict(file.metadata() or {})
             tensors: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping

@@ -934,11 +934,11 @@ class StudyFolder(_SearchFiles):
         study = self.declaration
         declared_order = None if study is None else list(study.hyperparameters)
         identity = model_identity(path, declared_order)
-        if identity != searched.model_identity:
+        if identity != searched.trained_identity:
             raise LedgerError(
                 str(self.readable_search_file),
                 expected=f"a search of the model in {path} ({identity})",
-                got=f"one of another model ({searched.model_identity})",
+                got=f"one of another model ({searched.trained_identity})",
                 advice=f"Run `hmopt search {self.path}`, or restore the model that was searched.",
             )
 

@@ -29,6 +29,18 @@ def test_each_command_adds_a_row(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("separator", ["\r", "\n", "\r\n", "\x1c", "\u2028"])
+def test_a_folder_whose_name_has_a_line_break_is_written_down(
+    separator: str, tmp_path: Path
+) -> None:
+    command = f"hmopt train 'a{separator}b'"
+    for _ in range(2):
+        with timed(tmp_path / COMMANDS, command):
+            pass
+    (read,) = read_commands(tmp_path / COMMANDS)
+    assert read.command == command
+
+
 def test_a_command_that_failed_is_not_written_down(tmp_path: Path) -> None:
     with pytest.raises(DataError), timed(tmp_path / COMMANDS, "hmopt train"):
         raise DataError("images", expected="some", got="none", advice="Add them.")

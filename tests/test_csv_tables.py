@@ -53,7 +53,7 @@ def test_what_is_restored_is_what_was_neutralized(text: str) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     names=st.lists(
-        st.text(alphabet=st.sampled_from("'=+-@\t ,\"1aλ"), min_size=1, max_size=6),
+        st.text(alphabet=st.sampled_from("'=+-@\t\r\n ,\"1aλ"), min_size=1, max_size=6),
         min_size=1,
         max_size=5,
     )

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -23,9 +24,13 @@ from hmopt.errors import HmoptError, LedgerError
 from hmopt.files import (
     appearing,
     append,
+    check_outputs,
+    file_hash,
+    given_path,
     put_new,
     read_json,
     read_record,
+    read_whole,
     replacing,
     staying,
     sweep,
@@ -385,3 +390,61 @@ with replacing(Path({str(path)!r})) as beside:
     with replacing(path) as beside:
         beside.write_text("new")
     assert [one.name for one in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_a_folder_called_as_the_home_folder_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert given_path("~/a.csv", "--points") == tmp_path / "home/a.csv"
+    # pathlib drops the point before the folder, and other libraries would read `~/a.csv`
+    assert given_path("./~/a.csv", "--points") == tmp_path / "~/a.csv"
+    assert given_path("b/~/a.csv", "--points") == Path("b/~/a.csv")
+    with replacing(Path("~/b.csv")) as beside:
+        pd.DataFrame({"x": [1]}).to_csv(beside)
+    assert (tmp_path / "~/b.csv").is_file()
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "rule"),
+    [
+        ("a\0.nii", "a path without NUL characters"),
+        (os.fsdecode(b"caf\xe9.nii"), "a path whose name is in UTF-8"),
+        ("~no such user/a.nii", "the home folder of a user of this machine"),
+    ],
+)
+def test_a_path_that_no_file_can_have_is_refused(given: str, rule: str) -> None:
+    with pytest.raises(LedgerError, match=f"manifest, line 2: expected {rule}, got '"):
+        given_path(given, "manifest, line 2", LedgerError)
+
+
+def test_an_output_or_an_input_that_is_no_text_is_refused_before_any_work(tmp_path: Path) -> None:
+    good, bad = tmp_path / "a.nii", tmp_path / os.fsdecode(b"\xff.nii")
+    for outputs, inputs in (({"--moved": bad}, {}), ({"--moved": good}, {"--moved": bad})):
+        with pytest.raises(HmoptError, match="--moved: expected a path whose name is in UTF-8"):
+            check_outputs(outputs, inputs)
+
+
+def test_only_ordinary_files_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("whole")
+    (tmp_path / "link").symlink_to("a.txt")
+    assert read_whole(tmp_path / "link") == b"whole"
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    for name in ("pipe", "endless"):
+        with pytest.raises(OSError, match="not an ordinary file"):
+            read_whole(tmp_path / name)
+    with pytest.raises(IsADirectoryError):
+        read_whole(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        read_whole(tmp_path / "gone")
+
+
+def test_a_pipe_in_place_of_a_record_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "facts.json")
+    with pytest.raises(LedgerError, match=r"facts\.json: expected facts, got a damaged file"):
+        read(tmp_path / "facts.json")
+    with pytest.raises(OSError, match="not an ordinary file"):
+        file_hash(tmp_path / "facts.json")

@@ -6,17 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from nibabel.affines import apply_affine
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from hmopt.cli.app import app
+from hmopt.data.volume import read_lattice
 from hmopt.declaration.renamed import RENAMED, first_names
 from hmopt.errors import HmoptError
 from hmopt.files import write_json
 from hmopt.model_file import model_identity
 from hmopt.networks import read_header, save_hypermorph
 from hmopt.oracle import open_oracle
+from hmopt.report.origin import published_optima
 from hmopt.study_folder import StudyFolder
 
 REPOSITORY = Path(__file__).parents[1]
@@ -80,6 +84,47 @@ def refusal(result: Any) -> str:
 
 def test_a_models_identity_is_told_by_its_file_alone(folder: Path) -> None:
     assert model_identity(folder / "model.safetensors") == open_oracle(folder)[0].identity
+
+
+def give_points(folder: Path) -> None:
+    """Give every image two landmarks at its middle."""
+    manifest = folder / "data/cohort.csv"
+    cohort = pd.read_csv(manifest, dtype=str)
+    cohort["points"] = [f"{Path(image).name}.points.csv" for image in cohort["image"]]
+    cohort.to_csv(manifest, index=False)
+    for image, points in cohort[["image", "points"]].itertuples(index=False):
+        lattice = read_lattice(manifest.parent / image)
+        x, y, z = apply_affine(lattice.affine, [15, 15, 0])
+        text = f"landmark,x,y,z\na,{x},{y},{z}\nb,{x + 1},{y},{z}\n"
+        (manifest.parent / points).write_text(text, encoding="utf-8")
+
+
+def test_a_trained_model_is_known_again_where_images_have_landmarks(folder: Path) -> None:
+    before = StudyFolder(folder).searched
+    assert before.identity_file is None
+    give_points(folder)
+    assert run("search", folder, "--device", "cpu", "--quiet").exit_code == 0
+
+    after = StudyFolder(folder).searched
+    of_file = model_identity(folder / "model.safetensors")
+    # measured with landmarks, by the model as it was
+    assert after.identity != before.identity
+    assert after.identity_file == after.trained_identity == of_file == before.identity
+    for arguments in (
+        ["check", folder],
+        ["report", folder],
+        ["publish", folder, "--to", folder / "published", "--data-license", "CC0-1.0"],
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 0, result.output
+    assert register(folder).exit_code == 0
+    optima = published_optima(folder / "published")
+    assert optima is not None
+    assert optima.identity == of_file
+
+    train_again(folder)
+    line = refusal(run("report", folder))
+    assert f"got one of another model ({of_file})" in line
 
 
 @pytest.mark.parametrize(

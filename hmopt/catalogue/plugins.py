@@ -60,7 +60,7 @@ def _load(plugin: str, folder: Path) -> None:
     except HmoptError as error:
         error.add_note(plugin)
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script may end with sys.exit
         raise _not_imported(plugin, f"{type(error).__name__}: {error}") from error
 
 

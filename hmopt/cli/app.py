@@ -6,6 +6,7 @@ import typer
 
 import hmopt
 from hmopt.cli import commands
+from hmopt.cli.arguments import with_home
 from hmopt.cli.usage import Command, Commands
 
 app = typer.Typer(
@@ -33,22 +34,28 @@ EXPORT_EXAMPLE = (
     "hmopt export studies/mine --storage sqlite:///all.db --scope 'label=thalamus,subject=*'"
 )
 
-app.command(cls=Command, epilog=f"Example: {NEW_EXAMPLE}")(commands.new)
-app.command(cls=Command, epilog="Example: hmopt train studies/mine")(commands.train)
-app.command(cls=Command, epilog="Example: hmopt search studies/mine")(commands.search)
-app.command(cls=Command, epilog=f"Example: {TUNE_EXAMPLE}")(commands.tune_by_gradient)
-app.command(cls=Command, epilog="Example: hmopt compare studies/mine --jobs 2")(commands.compare)
-app.command(cls=Command, epilog="Example: hmopt report studies/mine --results")(commands.report)
-app.command(cls=Command, epilog="Example: hmopt run studies/mine")(commands.run)
-app.command(cls=Command, epilog=f"Example: {REGISTER_EXAMPLE}")(commands.register)
-app.command(cls=Command, epilog=f"Example: {APPLY_EXAMPLE}")(commands.apply)
-app.command(cls=Command, epilog="Example: hmopt tune studies/mine")(commands.tune)
-app.command(cls=Command, epilog=f"Example: {PUBLISH_EXAMPLE}")(commands.publish)
-app.command(cls=Command, epilog=f"Example: {BAKE_EXAMPLE}")(commands.bake)
-app.command(cls=Command, epilog="Example: hmopt check studies/mine")(commands.check)
-app.command(cls=Command, epilog="Example: hmopt ledger studies/mine --compact")(commands.ledger)
-app.command(cls=Command, epilog=f"Example: {EXPORT_EXAMPLE}")(commands.export)
-app.command(cls=Command, epilog="Example: hmopt demo demo")(commands.demo)
+app.command(cls=Command, epilog=f"Example: {NEW_EXAMPLE}")(with_home(commands.new))
+app.command(cls=Command, epilog="Example: hmopt train studies/mine")(with_home(commands.train))
+app.command(cls=Command, epilog="Example: hmopt search studies/mine")(with_home(commands.search))
+app.command(cls=Command, epilog=f"Example: {TUNE_EXAMPLE}")(with_home(commands.tune_by_gradient))
+app.command(cls=Command, epilog="Example: hmopt compare studies/mine --jobs 2")(
+    with_home(commands.compare)
+)
+app.command(cls=Command, epilog="Example: hmopt report studies/mine --results")(
+    with_home(commands.report)
+)
+app.command(cls=Command, epilog="Example: hmopt run studies/mine")(with_home(commands.run))
+app.command(cls=Command, epilog=f"Example: {REGISTER_EXAMPLE}")(with_home(commands.register))
+app.command(cls=Command, epilog=f"Example: {APPLY_EXAMPLE}")(with_home(commands.apply))
+app.command(cls=Command, epilog="Example: hmopt tune studies/mine")(with_home(commands.tune))
+app.command(cls=Command, epilog=f"Example: {PUBLISH_EXAMPLE}")(with_home(commands.publish))
+app.command(cls=Command, epilog=f"Example: {BAKE_EXAMPLE}")(with_home(commands.bake))
+app.command(cls=Command, epilog="Example: hmopt check studies/mine")(with_home(commands.check))
+app.command(cls=Command, epilog="Example: hmopt ledger studies/mine --compact")(
+    with_home(commands.ledger)
+)
+app.command(cls=Command, epilog=f"Example: {EXPORT_EXAMPLE}")(with_home(commands.export))
+app.command(cls=Command, epilog="Example: hmopt demo demo")(with_home(commands.demo))
 
 
 def _show_version(asked: bool) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from hmopt.data.folders import list_folders
 from hmopt.data.formats import follow, image_name
-from hmopt.data.manifest import check_files, read_manifest
+from hmopt.data.manifest import check_files, check_names, read_manifest
 from hmopt.data.names import BACKGROUND, LabelTable, read_label_table
 from hmopt.data.people import find_doubts, session_entity
 from hmopt.data.structures import (
@@ -209,6 +209,7 @@ def _list_images(options: CohortOptions) -> tuple[pd.DataFrame, tuple[str, ...]]
         check_files(list(images["points"].dropna()), "points")
     names = _unique_names(list(images["image"]))
     images.index = pd.Index(names, name="name")
+    check_names(images, str(options.manifest or options.images))
     _check_own_label_maps(images)
     return images, notes
 

@@ -13,6 +13,7 @@ from hmopt.data.formats import PAIRED, READ, advice_about, format_of, image_name
 from hmopt.data.people import find_people, subject_entity
 from hmopt.data.spreadsheets import read_text
 from hmopt.errors import DataError
+from hmopt.files import given_path
 
 _CHANNEL = re.compile(r"_(\d{4})$")
 _LABEL_WORDS = (
@@ -184,6 +185,8 @@ def _images_in(
     anatomical = [path for path in images if "anat" in path.parts]
     if any(subject_entity(image_name(path)) for path in anatomical):
         images = anatomical
+    for path in images:
+        given_path(path.absolute(), str(folder), DataError)
     stems = {image_name(path) for path in images}
     not_read = [path for path in files if advice_about(path) and path.stem not in stems]
     if not images and required:

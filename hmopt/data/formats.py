@@ -367,7 +367,7 @@ def _load(path: Path) -> Any:
     other = other_file(path)
     is_pair = other is not None and format_of(path) in (".img", ".hdr")
     if other is None or not is_pair or _compression(other) == _compression(path):
-        return nibabel.load(path)
+        return nibabel.load(path.absolute())  # nibabel takes ~ at the beginning for the home folder
     holds_voxels = format_of(path) in PAIRED
     image, header = (path, other) if holds_voxels else (other, path)
     contents = {"image": _content(image), "header": _content(header)}

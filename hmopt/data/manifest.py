@@ -8,11 +8,12 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from hmopt.data.spreadsheets import read_table, rename_columns
+from hmopt.data.spreadsheets import check_name, read_table, rename_columns
 from hmopt.errors import DataError
-from hmopt.files import one_line
+from hmopt.files import given_path, one_line
 
 REQUIRED = ("image", "subject")
 OPTIONAL = ("label", "points")
@@ -43,6 +44,7 @@ NOT_KNOWN = ("n/a", "nan")
 _LONGEST_PATH = 4096
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 _DRIVE = re.compile(r"^[A-Za-z]:[\\/]")
+_ZERO_PADDED = re.compile(r"[+-]?0\d")
 _DECIMALS = re.compile(r"^(\d+)\.0+$")
 
 
@@ -73,9 +75,10 @@ def read_manifest(path: Path) -> pd.DataFrame:
     )
     if "points" in table:
         rows["points"] = pd.Series(_located_points(table["points"], path), dtype=object)
-    for column in table.columns.difference([*REQUIRED, *OPTIONAL], sort=False):
-        rows[str(column)] = typed(table[column]).to_numpy()
-    return rows
+    others = table.columns.difference([*REQUIRED, *OPTIONAL], sort=False)
+    further = {str(column): typed(table[column]).to_numpy() for column in others}
+    # all at once: thousands of columns that are added one by one take minutes
+    return pd.concat([rows, pd.DataFrame(further, index=rows.index)], axis=1)
 
 
 def known_values(columns: pd.DataFrame) -> pd.DataFrame:
@@ -105,17 +108,20 @@ def typed(column: "pd.Series[str]") -> "pd.Series":
     >>> typed(pd.Series(["01", "02"])).tolist()
     ['01', '02']
     """
-    known = ~column.str.lower().isin(MISSING)
-    given = column[known]
-    if given.empty:
+    # plain lists: a manifest may have thousands of columns, and pandas' texts are slow for few rows
+    texts = column.tolist()
+    known = np.array([text.lower() not in MISSING for text in texts], dtype=bool)
+    given = np.array(texts, dtype=object)[known]
+    if not len(given) or any(_ZERO_PADDED.match(text) for text in given):
         return column
-    zero_padded = given.str.match(r"[+-]?0\d")
-    if zero_padded.any():
+    numbers = pd.to_numeric(given, errors="coerce")
+    if pd.isna(numbers).any():
         return column
-    numbers = pd.to_numeric(column.where(known), errors="coerce")
-    if numbers[known].isna().any():
-        return column
-    return numbers
+    if known.all():
+        return pd.Series(numbers, index=column.index, name=column.name)
+    with_gaps = np.full(len(texts), np.nan)
+    with_gaps[known] = numbers
+    return pd.Series(with_gaps, index=column.index, name=column.name)
 
 
 def _check_columns(path: Path, table: pd.DataFrame) -> None:
@@ -155,6 +161,27 @@ def _check_values(path: Path, table: pd.DataFrame) -> None:
                 got=missing.iloc[0] or "none",
                 advice="Add it.",
             )
+    for line, subject in table["subject"].items():
+        check_name(subject, f"{path}, line {line}")
+
+
+def check_names(images: pd.DataFrame, place: str) -> None:
+    """Refuse names of images, subjects or columns that are no line of text.
+
+    Parameters
+    ----------
+    images
+        By name.
+    place
+        What an error names: the manifest or the folder.
+
+    Raises
+    ------
+    DataError
+        If one holds a line break or another control character.
+    """
+    for name in [*images.columns, *images.index, *images["subject"]]:
+        check_name(str(name), place)
 
 
 def _without_decimals(subjects: "pd.Series[str]") -> list[str]:
@@ -206,14 +233,14 @@ def _locate(value: str, manifest: Path, origin: str) -> Path:
             advice="Download it, and name the file.",
         )
     text = os.path.expandvars(text)
-    if "$" in text and not (manifest.parent / text).exists():
+    if "$" in text and not _is_there(manifest.parent / text):
         raise DataError(
             origin,
             expected="a path",
             got=value,
             advice="Set the environment variable that it names.",
         )
-    path = manifest.parent / Path(text).expanduser()
+    path = given_path(text, origin, DataError, folder=manifest.parent)
     if path.exists() or path.is_symlink():
         return path
     if "\\" in text:
@@ -226,6 +253,13 @@ def _locate(value: str, manifest: Path, origin: str) -> Path:
             )
         path = manifest.parent / text.replace("\\", "/")
     return same_name_on_disk(path)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def same_name_on_disk(path: Path) -> Path:
@@ -296,7 +330,8 @@ def check_files(files: Sequence[Path], kind: str) -> None:
 
 
 def _check_name(path: Path) -> None:
-    """Refuse a name that no file can have, as one that is too long."""
+    """Refuse a name that no file can have, as one that is too long, or that is no text."""
+    given_path(path.absolute(), "image file", DataError)
     try:
         os.stat(path)  # noqa: PTH116 (pathlib hides what is wrong with a name)
     except OSError as error:

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hmopt.data.spreadsheets import parse_table, read_text
+from hmopt.data.spreadsheets import check_name, parse_table, read_text
 from hmopt.errors import DataError
 
 BACKGROUND = 0
+LARGEST_CODE = 10**18 - 1
+"""Label maps hold whole numbers of 64 bits."""
+_MOST_DIGITS = 1000
 IGNORE = "ignore"
 """What nnU-Net calls voxels whose truth is not known."""
 
@@ -108,6 +111,7 @@ def read_label_table(path: Path) -> LabelTable:
         rows, notes = _from_json(path, text)
     else:
         rows = _from_rows(path, text)
+    _check_rows(rows, path)
     labels = [(code, name) for code, name in rows if code != BACKGROUND]
     ignored = frozenset(code for code, name in labels if name.lower() == IGNORE)
     names = {code: name for code, name in labels if code not in ignored}
@@ -132,6 +136,38 @@ def read_label_table(path: Path) -> LabelTable:
             f"{path.name}: label {codes} (ignore) is left out: its voxels count as background."
         )
     return LabelTable(names=names, ignored=ignored, notes=tuple(notes))
+
+
+def _check_rows(rows: Sequence[Row], path: Path) -> None:
+    """Refuse a label without a name, one whose name is no line of text, and a code that no label map can hold."""
+    for code, name in rows:
+        if not name and code != BACKGROUND:
+            raise DataError(
+                str(path),
+                expected="a name for each label",
+                got=f"an empty one for {code}",
+                advice="Name the label.",
+            )
+        check_name(name, str(path))
+        if abs(code) > LARGEST_CODE:
+            raise _too_large(path, str(code))
+
+
+def _too_large(path: Path, code: str) -> DataError:
+    return DataError(
+        str(path),
+        expected="codes of label maps, of at most 18 digits",
+        got=f"one of {len(code)}",
+        advice="Correct the table.",
+    )
+
+
+def _code(text: str, path: Path) -> int:
+    """Return a code that is written as a whole number, with or without zeros behind a point."""
+    whole, _, _ = text.partition(".")
+    if len(whole) > _MOST_DIGITS:  # more than Python reads, and than any label map holds
+        raise _too_large(path, whole)
+    return int(whole)
 
 
 def _from_json(path: Path, text: str) -> tuple[list[Row], list[str]]:
@@ -173,7 +209,12 @@ def _json_rows(labels: Any) -> tuple[list[Row], Regions]:
         codes = value if isinstance(value, list) else [value]
         if not codes or not all(_is_code(code) for code in codes):
             raise ValueError(f"{name!r} stands for {value!r}, which is no code")
-        regions[str(name).strip()] = frozenset(int(code) for code in codes)
+        plain = str(name).strip()
+        if not plain:
+            raise ValueError(f"no name for {value!r}")
+        if plain in regions:
+            raise ValueError(f"{plain!r} more than once")
+        regions[plain] = frozenset(int(code) for code in codes)
     if any(isinstance(value, list) for value in labels.values()):
         return [], regions
     rows = []
@@ -253,8 +294,9 @@ def _from_rows(path: Path, text: str) -> list[Row]:
     has_header = len(lines) > 1 and not first_character.isdigit()
     numbered = lines[1:] if has_header else lines
     for pattern in (_SNAP_ROW, _COLOUR_ROW):
-        rows = _matched(pattern, numbered)
+        rows = _matched(pattern, numbered, path)
         if rows is not None:
+            _check_rows(rows, path)
             codes = [code for code, _ in rows]
             _check_column(codes, path)
             return _with_codes_where_repeated(rows)
@@ -263,14 +305,14 @@ def _from_rows(path: Path, text: str) -> list[Row]:
     return rows
 
 
-def _matched(pattern: re.Pattern[str], lines: list[str]) -> list[Row] | None:
+def _matched(pattern: re.Pattern[str], lines: list[str], path: Path) -> list[Row] | None:
     """Return code and name of every line; None where a line is not of the pattern."""
     rows = []
     for line in lines:
         found = pattern.match(line)
         if found is None:
             return None
-        code = int(found[1])
+        code = _code(found[1], path)
         name = found[2].strip()
         rows.append((code, name))
     return rows
@@ -296,7 +338,7 @@ def _from_table(path: Path, text: str) -> list[Row]:
             got="none",
             advice="Name the label.",
         )
-    codes = [int(float(value)) for value in table[index]]
+    codes = [_code(value, path) for value in table[index]]
     return list(zip(codes, table[name], strict=True))
 
 

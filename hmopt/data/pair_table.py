@@ -59,12 +59,14 @@ def pair_table(
         for pair in pairs
     ]
     table = pd.DataFrame(rows, columns=OF_PAIRS)
+    further = {}
     for column in columns:
         groups = _groups(cohort.images[column], bins.get(column))
         moving = groups.loc[table["moving"]].to_numpy()
         fixed = groups.loc[table["fixed"]].to_numpy()
-        table[column] = np.where(moving == fixed, moving, moving + ARROW + fixed)
-    return table
+        further[column] = np.where(moving == fixed, moving, moving + ARROW + fixed)
+    # all at once: columns that are added one by one take long where there are thousands
+    return pd.concat([table, pd.DataFrame(further, index=table.index)], axis=1)
 
 
 def subject_columns(table: pd.DataFrame) -> pd.DataFrame:

@@ -354,7 +354,7 @@ def _atlas_images(cohort: PreparedCohort, options: PairsOptions) -> pd.DataFrame
 
 def _agreeing_columns(cohort: PreparedCohort, options: PairsOptions) -> list[str]:
     check_columns(options, [str(name) for name in cohort.images])
-    return options.same
+    return list(dict.fromkeys(options.same))
 
 
 def check_columns(options: PairsOptions, columns: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hmopt.csv_tables import table_quoting
 from hmopt.data.spreadsheets import read_table
 from hmopt.errors import DataError
 from hmopt.files import replacing
@@ -93,7 +94,8 @@ class PointTable(PointFile):
         """Write it with commas, or with tabs as `.tsv`."""
         separator = "\t" if path.suffix.lower() == ".tsv" else ","
         with replacing(path) as beside:
-            self.table.to_csv(beside, index=False, sep=separator)
+            quoting = table_quoting(self.table)
+            self.table.to_csv(beside, index=False, sep=separator, quoting=quoting)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,17 +2,22 @@
 
 import csv
 import io
+import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from hmopt.csv_tables import is_one_line
 from hmopt.errors import DataError
+from hmopt.files import read_whole
 
 DELIMITERS = (",", ";", "\t")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_BLANKS_AFTER_QUOTE = re.compile(r'"[ \xa0]+(?=[,;\t\r\n]|$)')
 _ONLY_FOR_THE_EYE = "\ufeff\u200b\u200e\u200f"
 
 
@@ -33,7 +38,7 @@ def read_text(path: Path) -> str:
     '{}'
     """
     try:
-        content = path.read_bytes()
+        content = read_whole(path)
     except FileNotFoundError as error:
         raise DataError(
             str(path), expected="a text file", got="no file", advice="Correct the path."
@@ -81,8 +86,8 @@ def read_table(path: Path, kind: str) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If the file has no columns, a column twice, or a row with more values than there are
-        columns.
+        If the file has no columns, a column twice, a row with more values than there are columns,
+        or a quote that is not closed.
 
     Examples
     --------
@@ -118,7 +123,7 @@ def parse_table(text: str, path: Path, kind: str) -> pd.DataFrame:
     cells = np.array(padded, dtype=object).reshape(len(rows), width)
     named = [place for place in range(width) if header[place]]
     for place in range(width):
-        if place not in named and (cells[:, place] != "").any():
+        if not header[place] and (cells[:, place] != "").any():
             raise DataError(
                 str(path),
                 expected="a name for every column",
@@ -126,6 +131,8 @@ def parse_table(text: str, path: Path, kind: str) -> pd.DataFrame:
                 advice="Name it in the first line.",
             )
     columns = [header[place] for place in named]
+    for name in columns:
+        check_name(name, str(path))
     _check_columns_once(columns, path)
     index = pd.Index([line for line, _ in rows], name="line", dtype="int64")
     return pd.DataFrame(cells[:, named], columns=columns, index=index, dtype=str)
@@ -158,21 +165,77 @@ def _rows(text: str, path: Path, kind: str) -> list[tuple[int, list[str]]]:
         text = rest
         first, _, _ = rest.partition("\n")
     delimiter = max(DELIMITERS, key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    try:
+        return _parsed(text, delimiter, skipped)
+    except _BrokenRowError as broken:
+        first_fault = broken
+    try:
+        # blanks behind a quoted value are no part of it
+        return _parsed(_BLANKS_AFTER_QUOTE.sub('"', text), delimiter, skipped)
+    except _BrokenRowError:
+        raise DataError(
+            f"{path}, line {first_fault.line}",
+            expected=f"{kind} whose quotes are closed",
+            got=str(first_fault),
+            advice="Close the quote, or remove it.",
+        ) from first_fault
+
+
+class _BrokenRowError(Exception):
+    """A row that breaks the rules of quotes, and the line at which it begins."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
+def _parsed(text: str, delimiter: str, skipped: int) -> list[tuple[int, list[str]]]:
+    """Return line and values of every row of a text; `skipped` lines were left out before it."""
+    # strict: a quote that is not closed would swallow the rows behind it
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
+    )
     rows: list[tuple[int, list[str]]] = []
+    line = skipped
     try:
         for row in reader:
             values = [_cleaned(value) for value in row]
+            line = reader.line_num + skipped
             if rows or any(values):
-                rows.append((reader.line_num + skipped, values))
+                rows.append((line, values))
     except csv.Error as error:
-        raise DataError(
-            str(path),
-            expected=kind,
-            got=str(error),
-            advice="Correct the file.",
-        ) from error
+        raise _BrokenRowError(line + 1, str(error)) from error
     return rows
+
+
+def check_name(name: str, place: str) -> None:
+    """Refuse a name that is no line of text: tables and pages could not show it.
+
+    Parameters
+    ----------
+    name
+        Of a column, a subject or a label.
+    place
+        What an error names: the file, or a line of it.
+
+    Raises
+    ------
+    DataError
+        If it holds a line break or another control character.
+
+    Examples
+    --------
+    >>> check_name(f"left{chr(13)}half", "dseg.tsv, line 2")
+    Traceback (most recent call last):
+    hmopt.errors.DataError: dseg.tsv, line 2: expected a name in one line, without control characters, got ...
+    """
+    if not is_one_line(name):
+        raise DataError(
+            place,
+            expected="a name in one line, without control characters",
+            got=repr(name),
+            advice="Rename it.",
+        )
 
 
 def _cleaned(value: str) -> str:
@@ -190,8 +253,8 @@ def _length(values: Sequence[str]) -> int:
 
 
 def _check_columns_once(columns: Sequence[str], path: Path) -> None:
-    lower = [name.lower() for name in columns]
-    repeated = sorted({name for name in columns if lower.count(name.lower()) > 1})
+    counts = Counter(name.lower() for name in columns)
+    repeated = sorted({name for name in columns if counts[name.lower()] > 1})
     if repeated:
         raise DataError(
             str(path),

@@ -365,12 +365,16 @@ class LossOptions(Options):
         return window
 
 
+MOST_REFINEMENTS = 10_000
+"""Iterations of a refinement at most."""
+
+
 class RefineOptions(Options):
     """`[refine]`: refinement of each registration, starting from the prediction of the model."""
 
     table: ClassVar[str] = "refine"
 
-    iterations: int = Field(default=0, ge=0, le=10_000)
+    iterations: int = Field(default=0, ge=0, le=MOST_REFINEMENTS)
     """Iterations that minimize the loss of a pair over its velocity, without terms that need
     labels; 0: no refinement. With `model.source = "optimize"`: iterations at each of ten values of
     λ, from the strongest regularization down to that of the setting."""

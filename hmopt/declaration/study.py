@@ -5,7 +5,8 @@ import math
 import os
 import tomllib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -25,6 +26,7 @@ from hmopt.catalogue import (
     regional_name,
     weighted_terms,
 )
+from hmopt.csv_tables import is_one_line
 from hmopt.declaration.cohort import CohortOptions, PairsOptions, PreprocessingOptions, SplitOptions
 from hmopt.declaration.model import (
     HypernetworkOptions,
@@ -42,7 +44,7 @@ from hmopt.declaration.renamed import current_names, older_names
 from hmopt.declaration.report import ReportOptions
 from hmopt.declaration.search import CompareOptions, SearchOptions
 from hmopt.errors import DeclarationError, Fault, first_fault
-from hmopt.files import file_hash, one_line, real_place
+from hmopt.files import file_hash, given_path, one_line, read_whole, real_place
 from hmopt.schemas import check_known_keys
 from hmopt.space import Hyperparameter, Space, Value, as_number, value_text
 
@@ -172,6 +174,7 @@ def parse_study(
     Traceback (most recent call last):
     hmopt.errors.DeclarationError: ...λ: expected a key that hmopt knows, got unknown key 'λ'. Remove or correct it.
     """
+    _check_characters(values, origin)
     remark = older_names(values)
     if remark is not None:
         warnings.warn(f"{origin}: {remark}", stacklevel=2)
@@ -181,6 +184,7 @@ def parse_study(
         space = study.space  # hyperparameters check themselves when made
     except ValidationError as error:
         raise _refusal(origin, first_fault(error)) from error
+    _check_each_once(study)
     check_names(space, study.search.measured)
     # the hyperparameters of an engine are its own; those of another model are compared with it
     if study.model.source in ("trained", "optimize"):
@@ -195,6 +199,71 @@ def parse_study(
     check_search(study.search, study.cohort)
     check_values(study.compare, space)
     return study
+
+
+def _check_characters(value: object, place: str, key: str = "") -> None:
+    """Refuse names that are not one line of text, and NUL characters, which no path or URL may hold.
+
+    Parameters
+    ----------
+    value
+        Of the key: a table, a list or a single value.
+    place
+        What an error names as the place.
+    key
+        Dotted key; empty: of the whole file.
+    """
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            dotted = f"{key}.{name}" if key else str(name)
+            if not is_one_line(str(name)):
+                raise DeclarationError(
+                    f"{place}: {dotted!r}",
+                    expected="a name in one line, without control characters",
+                    got=repr(name),
+                    advice="Rename it.",
+                )
+            _check_characters(inner, place, dotted)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_characters(inner, place, key)
+    elif isinstance(value, str) and "\0" in value:
+        raise DeclarationError(
+            f"{place}: {key}",
+            expected="a text without NUL characters",
+            got=repr(value),
+            advice="Correct the value.",
+        )
+
+
+def _check_each_once(study: Study) -> None:
+    """Refuse lists that name a thing twice; records of earlier searches may, so that the tables do not check it."""
+    lists: dict[str, Sequence[object]] = {
+        "plugins": study.plugins,
+        "pairs.tasks": study.pairs.tasks,
+        "pairs.same": study.pairs.same,
+        "loss.overlap_labels": study.loss.overlap_labels,
+        "search.reported": study.search.reported,
+        "search.scopes": [sorted(kinds) for kinds in study.search.scopes],
+    }
+    slices = study.preprocessing.slices
+    if slices is not None:
+        lists["preprocessing.slices.indices"] = slices.indices
+        lists["preprocessing.slices.search_indices"] = slices.search_indices
+    for name, labels in study.cohort.structures.items():
+        lists[f"cohort.structures.{name}"] = labels
+    for name, labels in study.loss.regions.items():
+        lists[f"loss.regions.{name}"] = labels
+    for key, entries in lists.items():
+        counts = Counter(repr(entry) for entry in entries)
+        repeated = [entry for entry, count in counts.items() if count > 1]
+        if repeated:
+            raise DeclarationError(
+                f"study.toml: {key}",
+                expected="each entry once",
+                got=f"{repeated[0]} more than once",
+                advice="Remove the repeated entry.",
+            )
 
 
 def check_sections(tables: Mapping[str, Any]) -> None:
@@ -315,7 +384,7 @@ def read_declaration(folder: Path) -> Study:
             advice="Run `hmopt new` first.",
         )
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_whole(path).decode("utf-8"))
     except RecursionError as error:
         raise _no_toml(path, "tables or lists nested too deeply") from error
     except (OSError, ValueError) as error:
@@ -341,7 +410,7 @@ def read_of_others(folder: Path) -> Study | None:
     if not path.is_file():
         return None
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_whole(path).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise _no_toml(path, one_line(error)) from error
     if values.get("plugins"):
@@ -361,7 +430,7 @@ def load_declared_plugins(folder: Path) -> None:
     """
     path = folder / FILE_NAME
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_whole(path).decode("utf-8"))
     except (OSError, ValueError, RecursionError):
         return  # which is told when the declaration itself is read
     _load_plugins(values.get("plugins"), folder)
@@ -416,7 +485,7 @@ def _absolute(path: Path, folder: Path, field: str) -> Path:
             got=str(path),
             advice="Set the environment variable it names.",
         )
-    return real_place(folder / Path(expanded).expanduser())
+    return real_place(given_path(expanded, f"study.toml: {field}", DeclarationError, folder))
 
 
 def check_agreement(

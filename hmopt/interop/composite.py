@@ -9,7 +9,7 @@ from hmopt.data.header import corners_apart_mm
 from hmopt.errors import DataError
 from hmopt.files import replacing
 from hmopt.interop.displacement import FileTransform, Floats, save_image
-from hmopt.interop.itk import ItkPlace
+from hmopt.interop.itk import ItkPlace, itk_name
 
 COMPOSITE = ".h5"
 _STILL = 1e-3
@@ -44,7 +44,7 @@ def write_itk(transform: Any, path: Path) -> None:
 
     with replacing(path) as beside:
         # ITK tells the format by the ending, which the name beside keeps
-        sitk.WriteTransform(transform, str(beside))
+        sitk.WriteTransform(transform, itk_name(beside))
 
 
 def check_transform_name(path: Path) -> None:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from hmopt.data.formats import open_header
 from hmopt.data.header import Forms, corners_apart_mm, read_forms, shear_degrees
 from hmopt.data.volume import Lattice
+from hmopt.errors import DataError
+from hmopt.files import given_path
 
 Matrix = NDArray[np.float64]
 
@@ -83,12 +85,28 @@ def find_itk_place(path: Path, lattice: Lattice) -> ItkPlace:
     )
 
 
+def itk_name(path: Path) -> str:
+    """Return the absolute name of a file as SimpleITK takes it, which ends the process at one that is no text.
+
+    Raises
+    ------
+    DataError
+        If the name is not in UTF-8.
+
+    Examples
+    --------
+    >>> itk_name(Path("/scans/t1.nii"))
+    '/scans/t1.nii'
+    """
+    return str(given_path(path.absolute(), "file", DataError))
+
+
 def _read(path: Path) -> tuple[Matrix, int] | str:
     """Return affine and dimensions, or why there are none."""
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(itk_name(path))
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     # what ITK would print is said in one line instead
     sitk.ProcessObject.SetGlobalWarningDisplay(False)

@@ -13,6 +13,7 @@ import numpy as np
 from hmopt.data.formats import open_header
 from hmopt.errors import DataError
 from hmopt.files import one_line
+from hmopt.interop.itk import itk_name
 from hmopt.interop.transform import Affine, BSpline, Chain, Field, Floats, Transform, chain
 
 _TRANSFORM_ENDINGS = (".h5", ".hdf5", ".hdf", ".tfm", ".txt", ".mat", ".xfm")
@@ -76,7 +77,7 @@ def _read_field(path: Path) -> Field:
         _check_vectors(path)
     import SimpleITK as sitk
 
-    image = _silently(lambda: sitk.ReadImage(str(path), sitk.sitkVectorFloat64), path)
+    image = _silently(lambda: sitk.ReadImage(itk_name(path), sitk.sitkVectorFloat64), path)
     d = image.GetDimension()
     if d not in (2, 3) or image.GetNumberOfComponentsPerPixel() != d:
         got = f"{image.GetNumberOfComponentsPerPixel()} numbers at each of {d}-D voxels"
@@ -139,7 +140,7 @@ def _not_a_field(path: Path, got: str) -> DataError:
 def _read_itk(path: Path) -> Any:
     import SimpleITK as sitk
 
-    return _silently(lambda: sitk.ReadTransform(str(path)), path)
+    return _silently(lambda: sitk.ReadTransform(itk_name(path)), path)
 
 
 def _silently(read: Callable[[], Any], path: Path) -> Any:

@@ -27,7 +27,7 @@ from pathlib import Path
 from pydantic import ConfigDict, ValidationError
 
 from hmopt.errors import HmoptError
-from hmopt.files import naming
+from hmopt.files import naming, read_whole
 from hmopt.locks import Worker, alone, lock_beside, this_worker
 from hmopt.progress import Track, silent, wait_until
 from hmopt.schemas import Count, Name, Record
@@ -304,7 +304,7 @@ class _Leases(list[_Lease]):
 
 def _read(path: Path) -> _Table:
     try:
-        return _Table.model_validate_json(path.read_bytes())
+        return _Table.model_validate_json(read_whole(path))
     except (FileNotFoundError, ValidationError):
         # one that was cut short by a kill: at worst, something is measured twice
         return _Table()

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hmopt.errors import LedgerError
-from hmopt.files import one_line
+from hmopt.files import check_ordinary, one_line
 
 SEAL_KEY = b"hmopt-sha256"
 MARKER = hashlib.sha256(b"the place of the hash").hexdigest().encode()
@@ -110,6 +110,7 @@ def read_metadata(path: Path, advice: str = RESTORE) -> dict[bytes, bytes]:
         If it is no Parquet file. A missing file is a FileNotFoundError.
     """
     try:
+        check_ordinary(path)
         return dict(pq.read_metadata(path).metadata or {})
     except FileNotFoundError:
         raise

@@ -72,6 +72,9 @@ class Searched:
         Of the model after a quarter and three quarters of its training; None where they were not measured.
     identity_unrefined
         Of the model alone, where its registrations were refined; None where they were not.
+    identity_file
+        Of a trained model by its file alone, which knows nothing of landmarks; None where that is the identity of the
+        model alone.
     labels
         Names of the measured labels.
     spacing_mm
@@ -109,6 +112,7 @@ class Searched:
     identity_quarter: str | None = None
     identity_three_quarters: str | None = None
     identity_unrefined: str | None = None
+    identity_file: str | None = None
     labels: tuple[str, ...]
     spacing_mm: tuple[float, ...] | None
     space: Space
@@ -144,6 +148,11 @@ class Searched:
     def model_identity(self) -> str:
         """Identity of the model alone, whether its registrations were refined or not."""
         return self.identity_unrefined or self.identity
+
+    @property
+    def trained_identity(self) -> str:
+        """Identity of a trained model by its file alone, as `hmopt.model_file.model_identity` reads it."""
+        return self.identity_file or self.model_identity
 
     @property
     def refine_iterations(self) -> int:
@@ -198,6 +207,7 @@ class _SearchFile(Record):
     identity_three_quarters: str | None = None
     identity_unregistered: str | None = None
     identity_unrefined: str | None = None
+    identity_file: str | None = None
     labels: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
     spacing_mm: (
         Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_length=3)] | None
@@ -257,6 +267,8 @@ def write_searched(path: Path, searched: Searched, pairs: pd.DataFrame) -> None:
     }
     if searched.identity_unrefined is not None:
         content["identity_unrefined"] = searched.identity_unrefined
+    if searched.identity_file is not None:
+        content["identity_file"] = searched.identity_file
     if searched.versions:
         content["versions"] = dict(searched.versions)
     write_json(path, content)

@@ -259,7 +259,7 @@ def _made(options: NetworkOptions, shape: tuple[int, ...]) -> nn.Module:
     function = _function(options)
     try:
         module: nn.Module = function(tuple(shape), **options.options)
-    except Exception as error:  # whatever somebody else's program raises
+    except (Exception, SystemExit) as error:  # whatever somebody else's program raises
         raise _failed(f"a function that makes a network for {sides_text(shape)}", error) from error
     try:
         check_module(module)
@@ -293,7 +293,7 @@ def _function(options: NetworkOptions) -> Callable[..., Any]:
             module = _imported((options.folder or Path()) / place)
         found = getattr(module, name)
         first = next(iter(inspect.signature(found).parameters), None)
-    except Exception as error:  # importing runs somebody else's program
+    except (Exception, SystemExit) as error:  # importing runs somebody else's program
         raise _failed(f"a function that can be imported from {declared!r}", error) from error
     if first is None:
         got = f"{declared!r}, which takes nothing"
@@ -346,7 +346,7 @@ def _content(spec: ModuleSpec | None) -> str | None:
     return file_hash(Path(spec.origin))
 
 
-def _failed(expected: str, error: Exception) -> DeclarationError:
+def _failed(expected: str, error: BaseException) -> DeclarationError:
     got = f"{type(error).__name__}: {one_line(error)}"
     return _refused(expected, got, "Correct the function or its file.")
 

@@ -42,7 +42,11 @@ class AmortizedOracle(NetworkOracle):
         facts: TrainingFacts | None = None,
     ) -> None:
         super().__init__(cohort, device, batch)
-        self._identity = content_hash(hypermorph_hash(model), cohort.measured_identity)
+        weights = hypermorph_hash(model)
+        self._identity = content_hash(weights, cohort.measured_identity)
+        # landmarks are measured with, but the file of a model knows nothing of them
+        of_file = content_hash(weights, cohort.identity)
+        self._file_identity = of_file if cohort.landmarks else None
         self._facts = facts or TrainingFacts()
         self._model = model.eval().to(self.device)
 
@@ -55,6 +59,11 @@ class AmortizedOracle(NetworkOracle):
     def identity(self) -> str:
         """Hash of the model's weights, architecture and hyperparameters, and of the cohort."""
         return self._identity
+
+    @property
+    def file_identity(self) -> str | None:
+        """Identity of the model by its file alone; None where it is `identity`: the cohort has no landmarks."""
+        return self._file_identity
 
     @property
     def facts(self) -> TrainingFacts:

@@ -53,6 +53,11 @@ class RefinedOracle(VelocityOracle):
         return self._oracle.identity
 
     @property
+    def file_identity(self) -> str | None:
+        """Identity of the model by its file alone; None where that is `unrefined_identity`."""
+        return self._oracle.file_identity
+
+    @property
     def settings_together(self) -> int:
         """One: a refinement takes far longer than reading its images."""
         return 1

@@ -144,6 +144,11 @@ class RegisteringOracle(ABC):
         return None
 
     @property
+    def file_identity(self) -> str | None:
+        """Identity of a trained model by its file alone; None where that is the one it is measured under."""
+        return None
+
+    @property
     def pairs_at_once(self) -> int:
         """Pairs that are registered at a time: workers that divide a search take multiples of it."""
         return self.batch

@@ -98,7 +98,7 @@ class ModelOptima(Record):
     name: str
     """Of the study."""
     identity: Annotated[str, Field(min_length=1)]
-    """Under which the model was measured."""
+    """Of the model by its file alone."""
     metric: str
     labels: list[str]
     default: dict[str, int | float]
@@ -135,7 +135,7 @@ def optima_of(material: Material) -> ModelOptima:
     file = StudyFolder(material.folder).readable_search_file
     return ModelOptima(
         name=searched.name,
-        identity=searched.model_identity,
+        identity=searched.trained_identity,
         metric=searched.search.metric,
         labels=list(searched.labels),
         default=dict(searched.space.default),

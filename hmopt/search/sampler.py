@@ -252,7 +252,7 @@ def make_sampler(options: SearchOptions, space: Space, seed: int) -> BaseSampler
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = make(**arguments)
-    except Exception as error:  # whatever somebody else's class raises
+    except (Exception, SystemExit) as error:  # whatever somebody else's class raises
         raise SearchError(
             "search.sampler_options",
             expected=f"arguments of {name}",
@@ -297,7 +297,7 @@ def _find_sampler(name: str) -> Callable[..., object]:
             found = pkgutil.resolve_name(name)
         else:
             found = getattr(optuna.samplers, name)
-    except Exception as error:  # importing runs somebody else's module
+    except (Exception, SystemExit) as error:  # importing runs somebody else's module
         got = f"{name!r} ({type(error).__name__}: {one_line(error)})"
         advice = "Correct the name, or install the package that it is of."
         raise SearchError(

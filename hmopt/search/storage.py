@@ -44,6 +44,8 @@ _SQLITE_FILE = re.compile(r"(?P<opening>sqlite(\+\w+)?:///)(?P<file>[^?]+)(?P<qu
 """A URL of a file of SQLite."""
 MAGIC = b"SQLite format 3\0"
 """How a database file of SQLite begins."""
+SHORT_PASSWORD = 6
+"""Characters below which a password may be a part of other words."""
 TABLES = {
     "studies",
     "study_directions",
@@ -99,6 +101,7 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
     url = with_environment(url) if url else f"sqlite:///{own}"
     is_sqlite = url.startswith("sqlite")
     if is_sqlite:
+        _check_not_in_memory(url)
         try:
             _check_file(url, own)
         except SearchError:
@@ -121,9 +124,13 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
     except (ArgumentError, ValueError):
         # their messages can hold parts of the URL, and so of a password
         raise _refused("a URL that cannot be read") from None
-    except (SQLAlchemyError, ImportError, RuntimeError) as error:
+    except ImportError as error:
+        package = error.name or "its driver"
+        advice = f"Install {package}, or name another database."
+        raise _refused(f"a URL whose driver is not installed ({package})", advice) from None
+    except (SQLAlchemyError, RuntimeError) as error:
         # a driver may repeat the URL or parts of it, and so would the chain of errors
-        raise _refused(_without_password(str(error).splitlines()[0], url)) from None
+        raise _refused(_without_password(error, url)) from None
     return storage
 
 
@@ -360,13 +367,22 @@ def with_environment(url: str) -> str:
     return _VARIABLE.sub(value, url)
 
 
-def _without_password(message: str, url: str) -> str:
-    """Return the message of an error without the password of a URL, as it is written there and as it is meant."""
+def _without_password(error: Exception, url: str) -> str:
+    """Return the message of an error without the password of a URL, as it is written there and as it is meant.
+
+    A password of few characters can be a part of other words, which would show what was replaced: then only the
+    kind of the error is told.
+    """
+    kind = type(error).__name__
+    message, *_ = str(error).splitlines() or [kind]
     meant = make_url(url).password
     written = re.search(r"://[^:/@]*:(.*)@", url)
     for secret in (meant, written and written[1]):
-        if secret:
-            message = message.replace(str(secret), "***")
+        if not secret:
+            continue
+        if len(str(secret)) < SHORT_PASSWORD:
+            return f"{kind} of its driver, whose message may show the password"
+        message = message.replace(str(secret), "***")
     return message
 
 
@@ -392,11 +408,29 @@ def _check_file(url: str, own: Path) -> None:
         name = make_url(url).database
     except ArgumentError:
         raise _refused("a URL that cannot be read") from None
-    path = None if name in (None, "", ":memory:") else Path(str(name))
+    path = None if name is None else Path(name)
     if path is None or not path.exists():
         return
     is_own = path.resolve() == own
     check_file(path, is_own=is_own)
+
+
+def _check_not_in_memory(url: str) -> None:
+    """Refuse a URL of SQLite that names no file.
+
+    References
+    ----------
+    https://www.sqlite.org/inmemorydb.html.
+    """
+    try:
+        parts = make_url(url)
+    except ArgumentError:
+        raise _refused("a URL that cannot be read") from None
+    name = parts.database or ":memory:"
+    if ":memory:" in name or "mode=memory" in name or parts.query.get("mode") == "memory":
+        raise _refused(
+            "one in memory, which ends with the command", "Name a file, as sqlite:///all.db."
+        )
 
 
 def check_file(path: Path, *, is_own: bool = True) -> None:

@@ -16,7 +16,7 @@ from hmopt.data.header import affine_mm
 from hmopt.data.points import AXES, Axes, PointFile, is_point_file, read_points, to_lps
 from hmopt.data.volume import Lattice, read_image, read_labels, read_lattice
 from hmopt.errors import DataError, DeclarationError
-from hmopt.files import check_outputs
+from hmopt.files import check_outputs, given_path
 from hmopt.interop.bids_derivatives import Derivatives, check_derivatives
 from hmopt.interop.composite import check_transform_name, save_transform
 from hmopt.interop.displacement import (
@@ -32,6 +32,9 @@ from hmopt.interop.transform import Chain, Transform, chain
 from hmopt.interop.transform_files import is_transform_name, read_transform
 
 INTERPOLATIONS: tuple[Interpolation, ...] = ("linear", "nearest", "bspline")
+
+FILE = "FILE"
+"""What an error calls a transformation or the input."""
 
 _ANTS_INVERSE = re.compile(r"^\[(.+),\s*([01])\]$")
 _FEW_INSIDE = 0.5
@@ -144,10 +147,10 @@ def apply(
     """
     given = [transforms] if isinstance(transforms, str | Path) else list(transforms)
     named = [_named(one) for one in given]
-    inverted = [Path(one) for one in inverse]
+    inverted = [given_path(one, "--inverse", DataError) for one in inverse]
     _check_inverse(inverted, [path for path, _ in named])
     method = _interpolation(interpolation)
-    source = None if image is None else Path(image)
+    source = None if image is None else given_path(image, FILE, DataError)
     reference = None if to is None else Path(to)
     derivatives = None
     if bids_derivatives is not None:
@@ -208,8 +211,8 @@ def _named(given: Path | str) -> tuple[Path, bool]:
     """Return the file of a transformation, and whether it is given as an inverse, as ANTs does."""
     found = _ANTS_INVERSE.match(str(given))
     if found is None:
-        return Path(given), False
-    return Path(found[1]), found[2] == "1"
+        return given_path(given, FILE, DataError), False
+    return given_path(found[1], FILE, DataError), found[2] == "1"
 
 
 def _check_inverse(inverted: Sequence[Path], given: Sequence[Path]) -> None:

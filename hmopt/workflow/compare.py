@@ -53,7 +53,13 @@ from hmopt.space import Index
 from hmopt.study_folder import StudyFolder
 from hmopt.training.state import minutes_of_model
 from hmopt.workflow.checks import check_trained_here
-from hmopt.workflow.machine import find_device, in_processes, keep_freed_memory
+from hmopt.workflow.machine import (
+    check_number,
+    find_device,
+    in_processes,
+    keep_freed_memory,
+    most_processes,
+)
 from hmopt.workflow.search import StudySearch
 
 
@@ -136,6 +142,7 @@ def compare(
     'hypermorph-3000-steps-seed-0'
     """
     files = StudyFolder(folder)
+    check_number("--jobs", jobs, least=1, most=most_processes())
     check_trained_here(files.study)
     with files.command("hmopt compare"):
         keep_freed_memory()

@@ -30,7 +30,7 @@ from hmopt.search.scopes import (
 )
 from hmopt.space import Setting, Space
 from hmopt.study_folder import StudyFolder
-from hmopt.workflow.machine import find_device, keep_freed_memory
+from hmopt.workflow.machine import MOST_PAIRS, check_number, find_device, keep_freed_memory
 from hmopt.workflow.search import StudySearch
 
 PAIR = "pair"
@@ -39,6 +39,7 @@ KINDS = (COHORT, "subject")
 PAIRS = 20
 """Pairs of a scope that its score is a mean over, at most."""
 STARTS = 5
+MOST_STARTS = 10_000
 VALLEY = 0.01
 """Depth of a valley between two optima that counts as none, as a share of the negligible difference."""
 
@@ -119,11 +120,8 @@ def tune_by_gradient(
         raise DeclarationError(
             "--for", expected="kinds or a scope", got="both", advice="Use one of them."
         )
-    for option, number in (("--pairs", pairs), ("--starts", starts)):
-        if number is not None and number < 1:
-            raise DeclarationError(
-                option, expected="a whole number >= 1", got=number, advice="Correct it."
-            )
+    check_number("--pairs", pairs, least=1, most=MOST_PAIRS)
+    check_number("--starts", starts, least=1, most=MOST_STARTS)
     files = StudyFolder(folder)
     files.check_together()
     with timed(files.commands_file, "hmopt tune-by-gradient"):

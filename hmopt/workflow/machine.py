@@ -25,6 +25,11 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 """Parameters of glibc's `mallopt`."""
 KEPT_BYTES, STEP_BYTES = 2**31 - 1, 2**27
 
+MOST_PAIRS = 10**7
+"""Pairs that an option may ask for, as `[pairs]` does."""
+LEAST_PROCESSES = 16
+"""Processes that a command may start on a machine of a few cores."""
+
 _TERMINATED = 143
 """Exit code after SIGTERM."""
 
@@ -52,6 +57,43 @@ def installed_versions(engine: str | None = None) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue  # of an installation without metadata
     return versions
+
+
+def check_number(option: str, number: int | None, *, least: int, most: int) -> None:
+    """Refuse a number that is out of range before any work is done with it.
+
+    Parameters
+    ----------
+    option
+        The one that gives it.
+    number
+        None: the option was not given.
+    least, most
+        The range, both ends included.
+
+    Raises
+    ------
+    DeclarationError
+        If it lies outside.
+
+    Examples
+    --------
+    >>> check_number("--starts", 10**12, least=1, most=10_000)
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: --starts: expected a whole number from 1 to 10,000, got 1000000000000. Correct it.
+    """
+    if number is not None and not least <= number <= most:
+        raise DeclarationError(
+            option,
+            expected=f"a whole number from {least} to {most:,}",
+            got=number,
+            advice="Correct it.",
+        )
+
+
+def most_processes() -> int:
+    """Return how many processes a command may start on this machine: four for each core, and at least 16."""
+    return max(LEAST_PROCESSES, 4 * (os.cpu_count() or 1))
 
 
 def find_device(name: str | None) -> str:
@@ -115,10 +157,7 @@ def find_devices(name: str | None, count: int) -> list[str]:
     """
     import torch
 
-    if count < 1:
-        raise DeclarationError(
-            "--devices", expected="at least 1", got=count, advice="Correct the number."
-        )
+    check_number("--devices", count, least=1, most=most_processes())
     first = find_device(name)
     if count == 1:
         return [first]

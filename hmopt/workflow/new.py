@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from hmopt.catalogue import find_engine_program
+from hmopt.csv_tables import table_quoting
 from hmopt.data.bids import BidsQuery, read_bids
 from hmopt.data.cohort import check_images, list_cohort, read_structures
 from hmopt.data.inspection import Inspection, infer_split, inspect_cohort
@@ -519,12 +521,13 @@ def bids_manifest(query: BidsQuery, folder: Path, with_names: bool) -> Iterator[
         images[column] = [written_path(path, folder).as_posix() for path in images[column]]
     try:
         with replacing(paths["manifest"]) as beside:
-            images.to_csv(beside, index=False)
+            images.to_csv(beside, index=False, quoting=table_quoting(images))
         if "label_names" in paths:
             assert cohort.label_names is not None
-            rows = [f"{code}\t{name}\n" for code, name in sorted(cohort.label_names.items())]
+            rows = sorted(cohort.label_names.items())
             with replacing(paths["label_names"]) as beside:
-                beside.write_text("index\tname\n" + "".join(rows), encoding="utf-8")
+                table = pd.DataFrame(rows, columns=["index", "name"])
+                table.to_csv(beside, sep="\t", index=False)
         yield MadeOfBids(paths=paths, notes=cohort.notes)
     except BaseException:
         for path in paths.values():

@@ -15,6 +15,7 @@ from hmopt.analysis.uncertainty import ConfidenceSet
 from hmopt.catalogue import find_metric
 from hmopt.catalogue.metrics import FOLDING
 from hmopt.data.cohort import list_images
+from hmopt.declaration.model import MOST_REFINEMENTS
 from hmopt.errors import DataError, DeclarationError, HmoptError, SearchError
 from hmopt.files import check_outputs
 from hmopt.interop.bids_derivatives import Derivatives, check_derivatives
@@ -36,7 +37,7 @@ from hmopt.search.studies import limit_constraints, study_of_scope
 from hmopt.space import Setting, Space, Value, value_text
 from hmopt.study_folder import StudyFolder
 from hmopt.workflow.composed import registrar_per_structure
-from hmopt.workflow.machine import find_device
+from hmopt.workflow.machine import check_number, find_device
 from hmopt.workflow.setting_file import OPTION, values_of
 from hmopt.workflow.uncertainty import OPTION as UNCERTAINTY
 from hmopt.workflow.uncertainty import (
@@ -533,7 +534,8 @@ def displacement_path(moved: Path) -> Path:
     'out/moved_displacement.nii.gz'
     """
     stem = moved.name.removesuffix(".gz").removesuffix(".nii")
-    return moved.with_name(f"{stem}_displacement.nii.gz")
+    # a path without a last part, as the working directory, has no other name
+    return moved.parent / f"{stem}_displacement.nii.gz"
 
 
 def _check_beside(moved: Path) -> None:
@@ -626,12 +628,9 @@ def placement_of(given: str | None) -> Placement | None:
 
 
 def iterations_of(given: int | None) -> int | None:
-    """Return the value of `--refine`, or refuse it: None, or a whole number from 0."""
-    if given is None or given >= 0:
-        return given
-    raise DeclarationError(
-        "--refine", expected="a whole number >= 0", got=given, advice="Correct it."
-    )
+    """Return the value of `--refine`, or refuse it: None, or a whole number in the range of `[refine]`."""
+    check_number("--refine", given, least=0, most=MOST_REFINEMENTS)
+    return given
 
 
 def _advice_on_refinement(files: StudyFolder, iterations: int) -> str | None:

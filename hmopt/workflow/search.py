@@ -43,10 +43,20 @@ from hmopt.study_folder import StudyFolder
 from hmopt.workflow.checks import check_cohort, check_manifest
 from hmopt.workflow.composed import check_composable, fill_fields, measure_fields, parse_kinds
 from hmopt.workflow.executor import Executor, ExecutorDispatcher, OracleOrigin, Stage
-from hmopt.workflow.gap import check_refinable, fill_gap, measure_gap
-from hmopt.workflow.machine import find_device, installed_versions, keep_freed_memory
+from hmopt.workflow.gap import MOST_ITERATIONS, check_refinable, fill_gap, measure_gap
+from hmopt.workflow.machine import (
+    MOST_PAIRS,
+    check_number,
+    find_device,
+    installed_versions,
+    keep_freed_memory,
+    most_processes,
+)
 from hmopt.workflow.uncertainty import check_count, check_landmarks, measure_uncertainty
 from hmopt.workflow.workers import helped
+
+WIDEST_MAPS = 1000
+"""Voxels of the Gaussian of structure maps at most: more than any image has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +188,7 @@ def search(
     kinds = parse_kinds(maps)
     _check_maps(per_structure, kinds, map_width)
     _check_gap(gap, gap_pairs, gap_iterations)
-    _check_workers(workers)
+    check_number("--workers", workers, least=1, most=most_processes())
     check_count(uncertainty_settings, uncertainty)
     further = {"--per-structure": per_structure, "--gap": gap, "--uncertainty": uncertainty}
     _check_executor(executor, workers, further)
@@ -219,7 +229,7 @@ def search(
 
 
 def _check_gap(gap: bool, pairs: int | None, iterations: int | None) -> None:
-    """Refuse options of the gap that go with nothing, and numbers that are none."""
+    """Refuse options of the gap that go with nothing, and numbers out of range."""
     for option, number in (("--gap-pairs", pairs), ("--gap-iterations", iterations)):
         if number is None:
             continue
@@ -227,10 +237,8 @@ def _check_gap(gap: bool, pairs: int | None, iterations: int | None) -> None:
             raise DeclarationError(
                 option, expected="--gap", got="the option alone", advice="Add --gap."
             )
-        if number < 1:
-            raise DeclarationError(
-                option, expected="a whole number >= 1", got=number, advice="Correct it."
-            )
+    check_number("--gap-pairs", pairs, least=1, most=MOST_PAIRS)
+    check_number("--gap-iterations", iterations, least=1, most=MOST_ITERATIONS - 1)
 
 
 def _check_maps(per_structure: bool, kinds: Sequence[MapKind], width: float | None) -> None:
@@ -242,16 +250,12 @@ def _check_maps(per_structure: bool, kinds: Sequence[MapKind], width: float | No
             got="one of them without it",
             advice="Add --per-structure.",
         )
-    if width is not None and not 0 <= width < np.inf:
+    if width is not None and not 0 <= width <= WIDEST_MAPS:
         raise DeclarationError(
-            "--map-width", expected="voxels, at least 0", got=width, advice="Correct it."
-        )
-
-
-def _check_workers(workers: int) -> None:
-    if workers < 1:
-        raise DeclarationError(
-            "--workers", expected="a whole number >= 1", got=workers, advice="Correct it."
+            "--map-width",
+            expected=f"0 to {WIDEST_MAPS:,} voxels",
+            got=width,
+            advice="Correct it.",
         )
 
 
@@ -574,6 +578,7 @@ class StudySearch:
             identity_three_quarters=earlier.get("three-quarters"),
             identity_unregistered=identity_unregistered,
             identity_unrefined=oracle.unrefined_identity,
+            identity_file=oracle.file_identity,
             labels=self.cohort.labels,
             spacing_mm=self.cohort.spacing_mm,
             space=self.study.space,

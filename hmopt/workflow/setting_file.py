@@ -9,7 +9,7 @@ import tomlkit
 from pydantic import ConfigDict, Field
 
 from hmopt.errors import DeclarationError
-from hmopt.files import checked, one_line, replacing
+from hmopt.files import checked, one_line, read_whole, replacing
 from hmopt.interop.model import FileModel, Model
 from hmopt.interop.refined_model import RefinedModel
 from hmopt.schemas import Record
@@ -86,9 +86,9 @@ def read_setting(path: Path) -> ChosenSetting:
         If there is no such file, or it holds something else.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        got = "no file" if isinstance(error, FileNotFoundError) else one_line(error)
+        content = tomllib.loads(read_whole(path).decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        got = _unread(error)
         raise DeclarationError(str(path), expected=_WHAT, got=got, advice=_ADVICE) from error
     values = content.get("setting")
     for name, value in values.items() if isinstance(values, dict) else ():
@@ -108,6 +108,14 @@ def read_setting(path: Path) -> ChosenSetting:
         what=_WHAT,
         advice=_ADVICE,
     )
+
+
+def _unread(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no file"
+    if isinstance(error, RecursionError):
+        return "tables or lists nested too deeply"
+    return (isinstance(error, OSError) and error.strerror) or one_line(error)
 
 
 def values_of(

@@ -32,7 +32,7 @@ from hmopt.records import Pair
 from hmopt.search.scopes import Criteria, Scope, find_scope
 from hmopt.space import Setting
 from hmopt.study_folder import StudyFolder
-from hmopt.workflow.machine import find_device
+from hmopt.workflow.machine import check_number, find_device
 
 if TYPE_CHECKING:
     from hmopt.report.origin import ScopeOptimum
@@ -43,6 +43,8 @@ COUNT_OPTION = "--uncertainty-settings"
 START_OPTION = "--start"
 FEWEST_SETTINGS_OF_A_SPREAD = 2
 """Settings of which there is a spread."""
+MOST = 10_000
+"""Settings that may be asked for."""
 
 
 def check_count(count: int | None, asked: bool) -> None:
@@ -59,13 +61,7 @@ def check_count(count: int | None, asked: bool) -> None:
         raise DeclarationError(
             COUNT_OPTION, expected=OPTION, got="the option alone", advice=f"Add {OPTION}."
         )
-    if count < FEWEST_SETTINGS_OF_A_SPREAD:
-        raise DeclarationError(
-            COUNT_OPTION,
-            expected=f"a whole number >= {FEWEST_SETTINGS_OF_A_SPREAD}",
-            got=count,
-            advice="Correct it.",
-        )
+    check_number(COUNT_OPTION, count, least=FEWEST_SETTINGS_OF_A_SPREAD, most=MOST)
 
 
 def confidence_set(files: StudyFolder, criteria: Criteria) -> ConfidenceSet:

@@ -1,6 +1,7 @@
 """Manifests and tables of names as spreadsheets and other programs write them."""
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,15 @@ ROWS: dict[str, dict[str, Any]] = {
     "lines of old Macs": {"newline": "\r"},
     "blanks around values": {"row": " imagesTr/{name} ,labelsTr/{name}\u00a0, s{number} "},
     "quotes around values": {"row": '"imagesTr/{name}","labelsTr/{name}","s{number}"'},
+    "blanks after quotes": {"row": '"imagesTr/{name}" , "labelsTr/{name}"  ,"s{number}" '},
+    "quotes inside a value": {
+        "header": "image,label,subject,note",
+        "row": 'imagesTr/{name},labelsTr/{name},s{number},"a ""word"" , of 5"" "',
+    },
+    "a quote behind letters": {
+        "header": "image,label,subject,note",
+        "row": 'imagesTr/{name},labelsTr/{name},s{number},of 5"',
+    },
     "quotes after a blank": {"row": 'imagesTr/{name}, "labelsTr/{name}", "s{number}"'},
     "backslashes in paths": {"row": "imagesTr\\{name},.\\labelsTr\\{name},s{number}"},
     "numbers with .0 for subjects": {"row": "imagesTr/{name},labelsTr/{name},{number}.0"},
@@ -114,6 +124,26 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"row": "imagesTr/{name},labelsTr/case_000.nii.gz,s{number}"},
         "a label map of its own for every image, got one for 8 images",
     ),
+    "a quote that is not closed": (
+        {"row": 'imagesTr/{name},labelsTr/{name},"s{number}'},
+        "m.csv, line 2: expected a CSV manifest whose quotes are closed",
+    ),
+    "a quote that is not closed before the last row": (
+        {"row": "imagesTr/{name},labelsTr/{name},s{number}", "end": '\na.nii,b.nii,"s9\n'},
+        "line 11: expected a CSV manifest whose quotes are closed",
+    ),
+    "a carriage return in a subject": (
+        {"row": 'imagesTr/{name},labelsTr/{name},"s\r{number}"'},
+        "line 3: expected a name in one line, without control characters, got 's\\r0'",
+    ),
+    "a line break in the name of a column": (
+        {"header": 'image,label,subject,"a\nb"'},
+        "expected a name in one line, without control characters, got 'a\\nb'",
+    ),
+    "a terminal's control character": (
+        {"row": "imagesTr/{name},labelsTr/{name},s\x1b[31m{number}"},
+        "expected a name in one line",
+    ),
     "a reserved column": (
         {
             "header": "image,label,subject,split",
@@ -130,6 +160,18 @@ def test_a_manifest_that_cannot_be_used_is_refused_in_one_line(
 ) -> None:
     folder.manifest(**written)
     assert says in folder.refused_manifest()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_manifest_that_has_no_end_is_refused_at_once(folder: Any, kind: str) -> None:
+    folder.manifest()
+    path = folder.root / "m.csv"
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    assert "m.csv: expected a text file, got not an ordinary file" in folder.refused_manifest()
 
 
 def test_missing_images_are_all_named(folder: Any) -> None:

@@ -1,4 +1,7 @@
 import json
+import os
+import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +76,23 @@ def test_a_manifest_keeps_its_columns_numbers_as_numbers(write_cohort: Callable[
     assert images.loc["sub-1_ses-1", "image"] == manifest.parent / "sub-1_ses-1.nii.gz"
 
 
+def test_a_manifest_of_many_columns_is_read_in_seconds(write_cohort: Callable[..., Path]) -> None:
+    manifest = write_cohort(subjects=2)
+    first, *rows = manifest.read_text(encoding="utf-8").splitlines()
+    count = 1000
+    lines = [first + "".join(f",column {number}" for number in range(count))]
+    lines += [row + ",1" * (count - 1) + ",x" for row in rows]
+    manifest.write_text("\n".join(lines), encoding="utf-8")
+    began = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        images = list_images(CohortOptions(manifest=manifest))
+    assert time.process_time() - began < 10
+    assert len(images.columns) == 5 + count
+    assert images["column 998"].tolist() == [1, 1]
+    assert images["column 999"].tolist() == ["x", "x"]
+
+
 def test_numbers_with_leading_zeros_stay_names(write_cohort: Callable[..., Path]) -> None:
     manifest = write_cohort(subjects=2)
     manifest.write_text(
@@ -131,6 +151,14 @@ def test_a_missing_label_file_is_refused(decathlon: CohortOptions, tmp_path: Pat
             "gone.nii.gz,sub-0_ses-1_dseg.nii.gz,sub-9,ses-1,3",
             "gone.nii.gz: expected the image file, got no file",
         ),
+        (
+            "~no such user/a.nii.gz,sub-0_ses-1_dseg.nii.gz,sub-9,ses-1,3",
+            "line 4: expected the home folder of a user of this machine, got '~no such user",
+        ),
+        (
+            "sub-0_ses-1.nii.gz,~no such user/a.nii.gz,sub-9,ses-1,3",
+            "line 4: expected the home folder of a user of this machine",
+        ),
     ],
 )
 def test_a_row_that_cannot_be_used_is_refused(
@@ -155,6 +183,16 @@ def test_a_manifest_that_cannot_be_used_is_refused(
     (tmp_path / "cohort.csv").write_text(text)
     with pytest.raises(DataError, match=complaint):
         list_images(CohortOptions(manifest=tmp_path / "cohort.csv"))
+
+
+def test_a_file_name_that_is_no_text_is_refused(decathlon: CohortOptions) -> None:
+    assert decathlon.images is not None
+    first = decathlon.images / "case_001.nii.gz"
+    for folder in (decathlon.images, decathlon.labels):
+        assert folder is not None
+        (folder / first.name).rename(folder / os.fsdecode(b"caf\xe9_001.nii.gz"))
+    with pytest.raises(DataError, match="expected a path whose name is in UTF-8, got '"):
+        list_images(decathlon)
 
 
 def test_folders_without_images_are_refused(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,3 +119,15 @@ def test_the_edge_of_a_bin_belongs_to_the_bin_above_it() -> None:
     ]
     table = pair_table(pairs, make_cohort(5), {"age": [30, 50]})
     assert table["age"].tolist() == ["<30", "30–50", "30–50", "≥50", "≥50"]
+
+
+def test_many_columns_are_not_added_one_by_one() -> None:
+    cohort = make_cohort(2)
+    further = {f"column {number}": [number] * 4 for number in range(150)}
+    images = pd.concat([cohort.images, pd.DataFrame(further, index=cohort.images.index)], axis=1)
+    pair = Pair(moving="0a", fixed="1a", moving_subject="s0", fixed_subject="s1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = pair_table([pair], replace(cohort, images=images), {})
+    assert found["column 149"].tolist() == ["149"]
+    assert list(found.columns)[-2:] == ["column 148", "column 149"]

@@ -1,8 +1,15 @@
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hmopt.declaration import Study, parse_study
+from hmopt.declaration.study import (
+    load_declared_plugins,
+    read_declaration,
+    with_absolute_paths,
+)
 from hmopt.errors import DeclarationError
 
 
@@ -121,3 +128,80 @@ def test_a_hypermorph_has_at_most_twice_the_steps_of_a_separate_network() -> Non
     for steps, declared in ((16000, {}), (15, {}), (2, {}), (16000, {"steps": 3000})):
         separate, hypermorph = declare(compare=declared).compare.budgets(steps)
         assert separate < hypermorph <= 2 * separate
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({"plugins": ["a\0.py"]}, "study.toml: plugins: expected a text without NUL characters"),
+        (
+            {"search": {"storage": "sqlite:///a\0.db"}},
+            "study.toml: search.storage: expected a text without NUL characters",
+        ),
+        (
+            {"cohort": {"manifest": "cohort.csv", "structures": {"left\rhalf": ["a"]}}},
+            r"study.toml: 'cohort.structures.left\rhalf': expected a name in one line",
+        ),
+    ],
+)
+def test_characters_that_no_name_may_have_are_refused(
+    declared: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DeclarationError) as error:
+        declare(**declared)
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("declared", "key", "entry"),
+    [
+        ({"pairs": {"same": ["modality", "site", "modality"]}}, "pairs.same", "'modality'"),
+        ({"pairs": {"tasks": ["cross", "cross"]}}, "pairs.tasks", "'cross'"),
+        ({"search": {"reported": ["folding", "folding"]}}, "search.reported", "'folding'"),
+        (
+            {"search": {"scopes": [["task", "label"], ["label", "task"]]}},
+            "search.scopes",
+            r"\['label', 'task'\]",
+        ),
+        ({"loss": {"overlap_labels": ["a", "a"]}}, "loss.overlap_labels", "'a'"),
+        (
+            {"cohort": {"manifest": "c.csv", "structures": {"both": ["left", "left"]}}},
+            "cohort.structures.both",
+            "'left'",
+        ),
+    ],
+)
+def test_a_list_that_names_a_thing_twice_is_refused(
+    declared: dict[str, Any], key: str, entry: str
+) -> None:
+    with pytest.raises(
+        DeclarationError, match=f"study.toml: {key}: expected each entry once, got {entry} more"
+    ):
+        declare(**declared)
+
+
+@pytest.mark.parametrize("key", ["manifest", "images", "label_names"])
+def test_a_path_below_the_home_folder_of_nobody_is_refused(key: str, tmp_path: Path) -> None:
+    declared = {"manifest": "cohort.csv", key: "~no such user/x"}
+    if key == "images":
+        declared = {"images": "~no such user/x", "labels": "labels"}
+    study = declare(cohort=declared)
+    with pytest.raises(DeclarationError, match=f"study.toml: {key}: expected the home folder of"):
+        with_absolute_paths(study, tmp_path)
+
+
+def test_a_path_may_begin_with_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    study = with_absolute_paths(declare(cohort={"manifest": "~/cohort.csv"}), tmp_path / "study")
+    assert study.cohort.manifest == tmp_path / "cohort.csv"
+
+
+def test_a_pipe_in_place_of_the_declaration_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "study.toml")
+    load_declared_plugins(tmp_path)
+    with pytest.raises(
+        DeclarationError, match=r"study\.toml: expected a study declaration, got no"
+    ):
+        read_declaration(tmp_path)

@@ -37,6 +37,7 @@ def test_reading_a_study_twice_imports_its_plugin_once(make_study: MakeStudy) ->
         ),
         ("hmopt is", "SyntaxError"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import sys; sys.exit(0)", "SystemExit: 0"),
     ],
 )
 def test_plugin_that_cannot_be_imported_is_told_in_one_line(

@@ -1,13 +1,22 @@
 """Transformations of points, against closed forms."""
 
+import os
+from pathlib import Path
+
+import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from hmopt.data.volume import read_lattice
 from hmopt.errors import DataError
+from hmopt.interop.composite import write_itk
+from hmopt.interop.itk import find_itk_place
 from hmopt.interop.transform import Affine, Field, InverseOf, chain
+from hmopt.interop.transform_files import read_transform
 
 Floats = NDArray[np.float64]
 
@@ -77,3 +86,20 @@ def test_the_inverse_of_a_field_is_that_of_its_matrix() -> None:
 def test_no_transformations_are_refused() -> None:
     with pytest.raises(DataError, match="expected at least one"):
         chain([])
+
+
+def test_a_name_that_would_end_the_process_is_not_handed_to_itk(tmp_path: Path) -> None:
+    refused = pytest.raises(DataError, match="file: expected a path whose name is in UTF-8, got '")
+    still = sitk.Transform(3, sitk.sitkIdentity)
+    good, bad = tmp_path / "a.tfm", tmp_path / os.fsdecode(b"caf\xe9.tfm")
+    with refused:
+        write_itk(still, bad)
+    write_itk(still, good)
+    good.rename(bad)
+    with refused:
+        read_transform(bad)
+
+    image = tmp_path / os.fsdecode(b"caf\xe9.nii")
+    nibabel.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4)).to_filename(image)
+    with refused:
+        find_itk_place(image, read_lattice(image))

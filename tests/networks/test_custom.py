@@ -283,6 +283,8 @@ WRONG = {
     "TypeError": "def make(shape, channels): pass",
     "NoneType": "def make(shape): pass",
     "ValueError": "def make(shape): raise ValueError('many\\nlines')",
+    "SystemExit": "raise SystemExit",
+    "SystemExit: 0": "def make(shape): raise SystemExit(0)",
     "not a callable": "make = 3",
     "takes nothing": "def make(): return nn.Conv2d(2, 2, 3)",
     "BatchNorm": MODULE.format(extra="nn.BatchNorm2d(2)", returned="self.extra(field)"),

@@ -1,5 +1,6 @@
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 import hmopt
 from hmopt.catalogue.metrics import LOSS
+from hmopt.data.landmarks import Landmarks
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import read_study
@@ -130,6 +132,22 @@ def test_identity_stands_for_the_model_the_iterations_and_the_loss(
     assert one.space == start.space
     assert one.labels == start.labels
     assert one.facts == FACTS
+
+
+def test_the_file_of_a_model_knows_nothing_of_landmarks(
+    flat_cohort: PreparedCohort, make_model: MakeModel
+) -> None:
+    model = make_model((16, 16))
+    points = Landmarks(
+        names=("1",), are_named=False, voxels=np.zeros((1, 3)), affine=np.eye(4), origin="made up"
+    )
+    name = str(flat_cohort.images["scan"].iloc[0])
+    without = amortized(model, replace(flat_cohort, landmarks={}))
+    with_points = amortized(model, replace(flat_cohort, landmarks={name: points}))
+    assert without.file_identity is None
+    assert with_points.identity != without.identity
+    assert with_points.file_identity == without.identity
+    assert RefinedOracle(with_points, 6).file_identity == without.identity
 
 
 def test_an_ensemble_is_refined_from_its_mean_velocity(
@@ -256,7 +274,9 @@ def test_register_refines_as_declared_or_as_asked(refined_folder: Path, tiny_stu
     np.testing.assert_array_equal(fields(tiny_study.folder, 3), declared)
     np.testing.assert_array_equal(fields(refined_folder, 0), fields(tiny_study.folder, None))
     assert np.abs(fields(refined_folder, 0) - declared).max() > 0.05
-    with pytest.raises(DeclarationError, match="--refine: expected a whole number >= 0, got -1"):
+    with pytest.raises(
+        DeclarationError, match="--refine: expected a whole number from 0 to 10,000, got -1"
+    ):
         fields(tiny_study.folder, -1)
 
 

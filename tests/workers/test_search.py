@@ -165,6 +165,11 @@ def test_workers_divide_the_fields(alone: Path, alone_further: Path, tmp_path: P
         check_values(found.composed_measurements(ours), expected.composed_measurements(theirs))
 
 
-def test_a_number_of_workers_is_at_least_one(tiny_study: Any) -> None:
-    with pytest.raises(DeclarationError, match=r"^--workers: expected a whole number >= 1, got 0"):
-        hmopt.search(tiny_study.folder, workers=0)
+@pytest.mark.parametrize("workers", [0, 9999])
+def test_a_number_of_workers_is_one_that_the_machine_can_bear(
+    workers: int, tiny_study: Any
+) -> None:
+    before = set(tiny_study.folder.iterdir())
+    with pytest.raises(DeclarationError, match=r"^--workers: expected a whole number from 1 to"):
+        hmopt.search(tiny_study.folder, workers=workers)
+    assert set(tiny_study.folder.iterdir()) == before

@@ -166,7 +166,10 @@ def test_the_command_does_the_same_and_refuses_what_cannot_be(
     for wrong, message in (
         (["--gap-pairs", "4"], "--gap-pairs: expected --gap"),
         (["--gap-iterations", "4"], "--gap-iterations: expected --gap"),
-        (["--gap", "--gap-pairs", "0"], "--gap-pairs: expected a whole number >= 1"),
+        (
+            ["--gap", "--gap-pairs", "0"],
+            "--gap-pairs: expected a whole number from 1 to 10,000,000",
+        ),
         (["--gap", "--gap-iterations", "12"], "--gap-iterations: expected fewer than the 12"),
     ):
         refused = CliRunner().invoke(app, ["search", str(searched), *wrong])

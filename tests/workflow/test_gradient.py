@@ -128,7 +128,9 @@ def test_the_command_line_tunes_a_pair_by_another_objective(tuned: Path, tmp_pat
 def test_what_cannot_be_tuned_is_refused(tuned: Path, tmp_path: Path) -> None:
     with pytest.raises(DeclarationError, match="--for: expected kinds or a scope"):
         hmopt.tune_by_gradient(tuned, kinds=["label"], scope="cohort")
-    with pytest.raises(DeclarationError, match="--starts: expected a whole number >= 1, got 0"):
+    with pytest.raises(
+        DeclarationError, match="--starts: expected a whole number from 1 to 10,000, got 0"
+    ):
         hmopt.tune_by_gradient(tuned, starts=0)
     with pytest.raises(DeclarationError, match="objective: expected one of"):
         hmopt.tune_by_gradient(tuned, objective="overlap", device="cpu")

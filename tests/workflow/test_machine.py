@@ -8,9 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+import hmopt
+from hmopt.errors import DeclarationError
+from hmopt.workflow.machine import check_number, find_devices
+from hmopt.workflow.register import iterations_of
 
 PROGRAM = """
 import resource
@@ -112,3 +118,31 @@ def test_processes_finish_their_step_and_begin_nothing_else(
         time.sleep(0.05)
     assert len(begun(tmp_path)) == 2
     assert sorted(path.name for path in tmp_path.glob("*.state")) == ["a.state", "b.state"]
+
+
+@pytest.mark.parametrize("command", ["search", "tune-by-gradient", "compare", "register", "train"])
+def test_counts_that_no_machine_can_bear_are_refused_before_any_work(
+    command: str, tmp_path: Path
+) -> None:
+    many = 10**12
+    counts: dict[str, Callable[[], object]] = {
+        "search": lambda: hmopt.search(tmp_path, workers=many),
+        "tune-by-gradient": lambda: hmopt.tune_by_gradient(tmp_path, starts=many),
+        "compare": lambda: hmopt.compare(tmp_path, jobs=many),
+        "register": lambda: iterations_of(many),
+        "train": lambda: find_devices("cpu", many),
+    }
+    with pytest.raises(
+        DeclarationError, match=r"^--\w+: expected a whole number from \d to .* got 10+\."
+    ):
+        counts[command]()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "is_in"), [(0, False), (1, True), (7, True), (8, False)])
+def test_both_ends_of_a_range_belong_to_it(number: int, is_in: bool) -> None:
+    if is_in:
+        check_number("--starts", number, least=1, most=7)
+        return
+    with pytest.raises(DeclarationError, match="--starts: expected a whole number from 1 to 7"):
+        check_number("--starts", number, least=1, most=7)

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,19 @@ def test_another_file_is_refused_with_its_name(text: str, tmp_path: Path) -> Non
     path.write_text(text, encoding="utf-8")
     with pytest.raises(DeclarationError, match=r"setting\.toml: expected a setting"):
         read_setting(path)
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_refused(tmp_path: Path) -> None:
+    deep, pipe = tmp_path / "deep.toml", tmp_path / "pipe.toml"
+    deep.write_text("x = " + "[" * 100_000)
+    os.mkfifo(pipe)
+    with pytest.raises(
+        DeclarationError, match=r"deep\.toml: expected .* got tables or lists nested"
+    ):
+        read_setting(deep)
+    for path in (pipe, Path("/dev/zero")):
+        with pytest.raises(DeclarationError, match=r"expected .* got not an ordinary file"):
+            read_setting(path)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

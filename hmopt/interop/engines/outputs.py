@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hmopt.errors import DataError
 from hmopt.files import one_line
 from hmopt.interop.engines.grid import Grid
+from hmopt.interop.itk import itk_name
 
 _TRANSFORMS = (".mat", ".tfm", ".txt", ".h5", ".hdf5", ".xfm")
 """Ends of names of files that hold parameters of a transform; any other file holds a field."""
@@ -97,13 +98,13 @@ def _read_part(path: Path, grid: Grid) -> Any:
 def _read_parameters(path: Path) -> Any:
     import SimpleITK as sitk
 
-    return sitk.ReadTransform(str(path))
+    return sitk.ReadTransform(itk_name(path))
 
 
 def _read_field(path: Path, grid: Grid) -> Any:
     import SimpleITK as sitk
 
-    image = sitk.ReadImage(str(path))
+    image = sitk.ReadImage(itk_name(path))
     components = image.GetNumberOfComponentsPerPixel()
     if components == 1 and image.GetDimension() == grid.dimensions + 1:
         # vectors along a last axis, as of NIfTI files without the intent "vector"
@@ -156,7 +157,7 @@ def _read_elastix(path: Path, grid: Grid) -> NDArray[np.float32]:
             advice="Run `pip install 'hmopt[elastix]'`, or let transformix write the field (-def all).",
         ) from error
     parameters = itk.ParameterObject.New()
-    parameters.ReadParameterFile(str(path))
+    parameters.ReadParameterFile(itk_name(path))
     still = grid.itk_image(np.zeros(grid.shape, np.float32), itk)
     return elastix_displacement(itk, still, parameters, grid)
 

@@ -259,7 +259,7 @@ def find_engine(path: str, folder: Path) -> tuple[Engine, Path | None]:
     try:
         module = _load_file(folder / place) if place.endswith(".py") else None
         found = getattr(module, name) if module else pkgutil.resolve_name(path)
-    except Exception as error:  # importing runs somebody else's program
+    except (Exception, SystemExit) as error:  # importing runs somebody else's program
         got = f"{path!r} ({type(error).__name__}: {one_line(error)})"
         raise DeclarationError(
             "model.callable",
