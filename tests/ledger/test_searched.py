@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,40 @@ def test_what_was_searched_before_checkpoints_were_kept_is_read(
     assert old.identity_of("full") == searched.identity
     assert old.identity_of("quarter") is None
     assert old.steps is None
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("space", 0, "name"), True, "expected names that are text, got True"),
+        (("space", 0, "low"), -1, "a range inside [0, 1], got -1 to 1.0"),
+        (("space", 0, "high"), True, "expected a number as high, got True"),
+        (("space", 0, "step"), True, "expected a number as step, got True"),
+        (("space", 0, "prior"), "even", "expected prior uniform or log-uniform, got 'even'"),
+        (("space", 0, "type"), [], "expected type float or integer or categorical, got []"),
+        (("space", 0, "choices"), "CC", "expected choices that are texts, numbers"),
+        (("space", 0, "only_if"), [[1]], "expected names with values as only_if"),
+        (("metric",), "hd95_mm", "metric: 'hd95_mm' beside dice of search"),
+        (("metric",), [], "metric: []"),
+        (("declared", "split", "train"), -1, "split.train"),
+        (("declared", "cohort", "spacing_known"), 0, "cohort.spacing_known"),
+    ],
+)
+def test_a_value_that_no_search_writes_is_named_without_a_hash_too(
+    place: tuple[str | int, ...], value: object, message: str, folder: Path
+) -> None:
+    path = folder / "search.json"
+    content = json.loads(path.read_text())
+    del content["sha256"]
+    content["declared"] = {"split": {}, "cohort": {}}
+    inner = content
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(LedgerError, match=re.escape(message)) as raised:
+        _ = StudyFolder(folder).searched
+    assert "\n" not in str(raised.value)
 
 
 def test_of_checkpoints_before_the_end_only_what_decides_is_read(
