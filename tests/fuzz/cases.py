@@ -556,6 +556,10 @@ NULLABLE = (
 """Keys, or how they begin, whose value may be null."""
 
 
+SIGNED = ("axes", "affine", "intensities")
+"""Keys whose numbers may be negative: directions, and intensities that were normalized to mean 0."""
+
+
 def _json_cases(
     file: _File, kind: str, rng: np.random.Generator, required: tuple[str, ...]
 ) -> Iterator[Case]:
@@ -605,7 +609,8 @@ def _breaks_type(
         return not isinstance(value, bool)
     if isinstance(original, int | float):
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return not is_number or (value < 0 <= original)  # type: ignore[operator]
+        is_signed = any(key in SIGNED for key in path)
+        return not is_number or (value < 0 <= original and not is_signed)  # type: ignore[operator]
     return not isinstance(value, type(original))
 
 
