@@ -5,9 +5,10 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from hmopt.errors import LedgerError
-from hmopt.files import read_record, write_json
+from hmopt.errors import HmoptError, LedgerError
+from hmopt.files import one_line, read_record, write_json
 from hmopt.schemas import Count, Name, Record
+from hmopt.space import Space
 
 WHAT = "what `hmopt tune-by-gradient` wrote"
 ADVICE = "Restore it from a copy, or run `hmopt tune-by-gradient` again."
@@ -60,6 +61,22 @@ class GradientRecord(Record):
     tuned: Annotated[list[Name], Field(min_length=1)]
     """Hyperparameters that were tuned; others are at their default."""
     scopes: Annotated[list[TunedScope], Field(min_length=1)]
+
+    def check_settings(self, path: Path, space: Space) -> None:
+        """Refuse settings that are not of the searched hyperparameters.
+
+        Raises
+        ------
+        LedgerError
+            If one is not; the file is named.
+        """
+        optima = [optimum for scope in self.scopes for optimum in scope.optima]
+        try:
+            for optimum in optima:
+                space.complete(optimum.setting)
+        except HmoptError as error:
+            got = one_line(error)
+            raise LedgerError(str(path), expected=WHAT, got=got, advice=ADVICE) from error
 
 
 def read_gradient(path: Path) -> GradientRecord:

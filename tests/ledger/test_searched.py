@@ -11,7 +11,9 @@ import pytest
 from hmopt.declaration import SearchOptions, parse_study
 from hmopt.errors import LedgerError
 from hmopt.ledger import Ledger, Searched, write_measurements
+from hmopt.ledger.gradient import GradientRecord, TunedOptimum, TunedScope, write_gradient
 from hmopt.ledger.searched import changed_keys, declared_sections
+from hmopt.ledger.uncertainty import PairPoints, UncertaintyRecord, write_uncertainty
 from hmopt.records import Pair
 from hmopt.study_folder import StudyFolder, read_dense, read_folder
 
@@ -206,3 +208,43 @@ def test_how_a_network_is_trained_says_nothing_of_a_study_without_one(oracle: An
         declared=older,
     )
     assert list(changed_keys(by_engine, searched)) == []
+
+
+@pytest.mark.parametrize("value", [True, -1, 1.5, "x"])
+def test_settings_beside_a_search_are_of_its_hyperparameters(
+    value: bool | float | str, folder: Path, searched: Searched
+) -> None:
+    points = PairPoints(pair="a->b", uncertainty=[0.1], error=[0.2])
+    uncertain = UncertaintyRecord(
+        identity=searched.identity,
+        unit="mm",
+        setting={"regularization": 0.5},
+        settings=[{"regularization": value}],
+        pairs=[points],
+    )
+    write_uncertainty(folder / "uncertainty.json", uncertain)
+    optimum = TunedOptimum(setting={"regularization": value}, score=0.8, starts=1)
+    scope = TunedScope(
+        criteria=[],
+        pairs=["a->b"],
+        optima=[optimum],
+        evaluations=3,
+        unfinished=0,
+        seconds=1.0,
+        seconds_of_setting=0.1,
+    )
+    tuned = GradientRecord(
+        model=searched.model_identity,
+        objective="dice",
+        title="Dice",
+        direction="maximize",
+        starts=1,
+        tuned=["regularization"],
+        scopes=[scope],
+    )
+    write_gradient(folder / "gradient.json", tuned)
+    files = StudyFolder(folder)
+    with pytest.raises(LedgerError, match=r"uncertainty\.json: .*\[0\.0, 1\.0\]"):
+        _ = files.uncertainty
+    with pytest.raises(LedgerError, match=r"gradient\.json: .*\[0\.0, 1\.0\]"):
+        _ = files.gradient
