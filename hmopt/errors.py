@@ -78,8 +78,11 @@ class HmoptError(Exception):
     """
 
     def __init__(self, field: str, *, expected: str, got: object, advice: str) -> None:
+        text = str(got)
+        if not text.strip():  # an empty text would not be seen
+            text = repr(text)
         # before it is shortened: what is left of a URL could no longer be told from other text
-        shown = _shortened(without_passwords(str(got))) or "''"
+        shown = _shortened(without_passwords(text))
         line = f"{field}: expected {expected}, got {shown}. {advice}"
         super().__init__(without_passwords(line))
 

@@ -39,6 +39,8 @@ from hmopt.errors import Fault, HmoptError, first_fault
 
 HASH_KEY = "sha256"
 """Key under which a JSON file holds the hash of everything else in it."""
+HASH_DIGITS = 16
+"""Hexadecimal digits of a hash of content, 64 bits."""
 
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 """What file systems say that have no locks."""
@@ -641,7 +643,7 @@ def content_hash(*parts: Any) -> str:
     """
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
     digest = hashlib.sha256(text.encode())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:HASH_DIGITS]
 
 
 def slug(name: str) -> str:
@@ -667,7 +669,7 @@ def file_hash(path: Path) -> str:
     check_ordinary(path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:HASH_DIGITS]
 
 
 def one_line(error: BaseException) -> str:
@@ -727,8 +729,8 @@ def read_json(path: Path, *, error: type[HmoptError], what: str, advice: str) ->
     Raises
     ------
     HmoptError
-        If the file is no JSON object, or its hash is not that of its content. A missing file is a
-        FileNotFoundError.
+        If the file is no JSON object, its hash is not that of its content, or the key of its hash
+        was damaged. A missing file is a FileNotFoundError.
     """
 
     def refuse(got: str) -> HmoptError:
@@ -745,9 +747,31 @@ def read_json(path: Path, *, error: type[HmoptError], what: str, advice: str) ->
         raise refuse(f"a damaged file ({one_line(caught)})") from caught
     if not isinstance(content, dict):
         raise refuse(f"a JSON {type(content).__name__}")
-    if HASH_KEY in content and content[HASH_KEY] != content_hash(_without_hash(content)):
+    if HASH_KEY in content:
+        is_as_written = content[HASH_KEY] == content_hash(_without_hash(content))
+    else:  # either of an earlier version, or its key was damaged
+        is_as_written = _key_of_hash(content) is None
+    if not is_as_written:
         raise refuse("a file that was changed or damaged after it was written")
     return content
+
+
+def _key_of_hash(content: Mapping[str, Any]) -> str | None:
+    """Return the key whose value is the hash of everything else; None: there is none.
+
+    Examples
+    --------
+    >>> digits = content_hash({"name": "brains"})
+    >>> _key_of_hash({"name": "brains", "sha257": digits})
+    'sha257'
+    """
+    for key, value in content.items():
+        if not isinstance(value, str) or len(value) != HASH_DIGITS:
+            continue
+        others = {name: other for name, other in content.items() if name != key}
+        if value == content_hash(others):
+            return key
+    return None
 
 
 def _refuse_constant(name: str) -> NoReturn:

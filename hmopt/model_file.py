@@ -198,7 +198,7 @@ class _Header(Record):
     preprocessing: dict[str, Any] = {}
     spacing_mm: Annotated[list[PositiveFloat], Field(min_length=2, max_length=3)] | None = None
     reference: ReferenceEntry | None = None
-    cohort_facts: dict[str, Any] | None = None
+    cohort_facts: dict[str, Any] = {}
     steps: Annotated[int, Field(ge=1, strict=True)] = 1
     minutes: Annotated[float, Field(ge=0)] = 0.0
     tune_dice: Annotated[float, Field(ge=0)] | None = None

@@ -5,7 +5,7 @@ not finite or larger than any that is meant, and lists that are too long.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args
 
@@ -95,34 +95,40 @@ def check_plain(value: object, annotation: Any, most_entries: int) -> None:
     types = set(_types(annotation))
     if any(issubclass(one, BaseModel) for one in types):
         return  # an inner table, which checks itself
-    takes_any = object in types
     for count, leaf in enumerate(_leaves(value), start=1):
         if count > most_entries:
             raise ValueError(f"expected at most {most_entries:,} values")
         if isinstance(leaf, bool):
-            if bool not in types and not takes_any:
+            if not types & {bool, object}:
                 raise ValueError("expected a value other than true or false")
         elif isinstance(leaf, str):
-            if not (types & {str, Path} or takes_any):
+            if not types & {str, Path, object}:
                 raise ValueError("expected a number, not text")
-        elif isinstance(leaf, float) and not math.isfinite(leaf):
-            raise ValueError("expected a finite number")
-        elif isinstance(leaf, int | float) and abs(leaf) > LARGEST:
-            raise ValueError(f"expected a number of at most {LARGEST}")
+        elif isinstance(leaf, int | float):
+            _check_number(leaf, types)
+
+
+def _check_number(number: float, types: Set[type]) -> None:
+    if bool in types and not types & {int, float, object}:
+        raise ValueError("expected true or false")
+    if isinstance(number, float) and not math.isfinite(number):
+        raise ValueError("expected a finite number")
+    if abs(number) > LARGEST:
+        raise ValueError(f"expected a number of at most {LARGEST}")
 
 
 def _types(annotation: Any) -> Iterator[type]:
     """Yield the types that a value, or a part of it, can have.
 
-    `dict[str, list[float]]` yields `str` and `float`; `Literal["cross"]` yields `str`; `Any` yields
-    `object`.
+    `dict[str, list[float]]` yields `str` and `float`; `Literal["cross", 1]` yields `str` and `int`;
+    `Any` yields `object`.
     """
     if annotation is Any:
         yield object
     elif isinstance(annotation, type) and not get_args(annotation):
         yield annotation
-    elif isinstance(annotation, str):
-        yield str
+    elif isinstance(annotation, str | int | float):  # a value of a Literal
+        yield type(annotation)
     for inner in get_args(annotation):
         yield from _types(inner)
 

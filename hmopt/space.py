@@ -3,11 +3,12 @@
 import itertools
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
-from typing import Any, Literal, TypeGuard, cast
+from typing import Any, Literal, TypeGuard, cast, get_args
 
 from hmopt.catalogue import REGULARIZATION, region_of
 from hmopt.errors import DeclarationError
@@ -22,6 +23,7 @@ Setting = Mapping[str, Value]
 """A setting as values by name; hyperparameters that are inactive at it are left out."""
 
 Type = Literal["float", "integer", "categorical"]
+Prior = Literal["uniform", "log-uniform"]
 
 Condition = tuple[str, tuple[Value, ...]]
 """Another hyperparameter, and those of its values with which this one is active."""
@@ -70,8 +72,8 @@ class Hyperparameter:
     Raises
     ------
     DeclarationError
-        If the range is empty, the step does not divide it, the default is no value of it, or a
-        parameter does not go with the type.
+        If a parameter is of another type, the range is empty, the step does not divide it, the
+        default is no value of it, or a parameter does not go with the type.
 
     References
     ----------
@@ -96,7 +98,7 @@ class Hyperparameter:
     low: float = 0.0
     high: float = 1.0
     step: float = _STEP
-    prior: Literal["uniform", "log-uniform"] = "uniform"
+    prior: Prior = "uniform"
     end_point_rate: float = 0.1
     default: Value = _DEFAULT
     type: Type = "float"
@@ -105,6 +107,7 @@ class Hyperparameter:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a hyperparameter; set what its type lets be left out."""
+        _check_types(self)
         self._set("choices", tuple(self.choices))
         self._set("only_if", _conditions(self.only_if))
         for field in ("low", "high", "step", "default"):
@@ -558,6 +561,44 @@ _KINDS: dict[Type, type[_FloatRange | _Choices]] = {
 """The class of the values of each type: a new type is a class with the same methods, and a line here."""
 
 
+def _check_types(given: Hyperparameter) -> None:
+    """Refuse parameters of other types, as the record of a damaged file can hold them."""
+    name: object = given.name
+    if not isinstance(name, str):
+        raise DeclarationError(
+            "hyperparameters",
+            expected="names that are text",
+            got=repr(name),
+            advice="Correct the declaration.",
+        )
+    for field, allowed in (("type", get_args(Type)), ("prior", get_args(Prior))):
+        value = getattr(given, field)
+        _check(given.name, value in allowed, f"{field} {' or '.join(allowed)}", repr(value))
+    for field in ("low", "high", "step", "end_point_rate"):
+        number = getattr(given, field)
+        _check(given.name, _is_number(number), f"a number as {field}", repr(number))
+    are_values = isinstance(given.choices, list | tuple) and all(map(_is_value, given.choices))
+    _check(given.name, are_values, "choices that are texts, numbers, true or false", given.choices)
+    _check(
+        given.name, _are_conditions(given.only_if), "names with values as only_if", given.only_if
+    )
+
+
+def _is_value(given: object) -> bool:
+    return isinstance(given, str | bool) or _is_number(given)
+
+
+def _are_conditions(given: object) -> bool:
+    """Return whether these are other hyperparameters with the values that are asked of them."""
+    if not isinstance(given, Mapping):
+        return isinstance(given, tuple)  # as another hyperparameter keeps them
+    for values in given.values():
+        several = values if isinstance(values, list | tuple) else [values]
+        if not all(map(_is_value, several)):
+            return False
+    return True
+
+
 def choice_text(value: Value) -> str:
     """Return a value as a person types it.
 
@@ -631,7 +672,8 @@ def numbers_of(setting: Mapping[str, Value]) -> dict[str, float]:
 
 def _is_number(value: object) -> TypeGuard[float]:
     is_number = isinstance(value, Real) and not isinstance(value, bool)
-    return is_number and math.isfinite(float(value))  # type: ignore[arg-type]
+    # compared, not converted: a whole number can be too large for a float
+    return is_number and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
 
 
 def _is_same(one: Value, other: Value) -> bool:

@@ -558,7 +558,10 @@ class StudyFolder(_SearchFiles):
         if not path.is_file():
             return None
         record = read_gradient(path)
-        return record if record.model == self.searched.model_identity else None
+        if record.model != self.searched.model_identity:
+            return None
+        record.check_settings(path, self.searched.space)
+        return record
 
     @cached_property
     def uncertainty(self) -> UncertaintyRecord | None:
@@ -573,7 +576,10 @@ class StudyFolder(_SearchFiles):
         if not path.is_file():
             return None
         record = read_uncertainty(path)
-        return record if record.identity == self.searched.identity else None
+        if record.identity != self.searched.identity:
+            return None
+        record.check_settings(path, self.searched.space)
+        return record
 
     @cached_property
     def training(self) -> "pd.DataFrame | None":

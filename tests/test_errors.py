@@ -14,6 +14,12 @@ def test_an_error_is_the_same_after_its_way_through_a_process() -> None:
     assert str(again) == "images: expected a folder, got none. Make one."
 
 
+@pytest.mark.parametrize("got", ["", " ", "\t"])
+def test_an_empty_text_is_seen(got: str) -> None:
+    error = HmoptError("name", expected="a name", got=got, advice="Give one.")
+    assert str(error) == f"name: expected a name, got {got!r}. Give one."
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -60,6 +60,25 @@ def test_what_was_written_is_read_and_what_was_changed_is_refused(tmp_path: Path
             read(path)
 
 
+def test_each_flipped_bit_is_seen_also_in_the_key_of_the_hash(tmp_path: Path) -> None:
+    path = tmp_path / "facts.json"
+    write_json(path, {"name": "brains", "count": 3})
+    written = path.read_bytes()
+    content = read(path)
+    unseen = []
+    for place in range(8 * len(written)):
+        changed = bytearray(written)
+        changed[place // 8] ^= 1 << place % 8
+        path.write_bytes(changed)
+        try:
+            found = read(path)
+        except LedgerError:
+            continue
+        if found != content:
+            unseen.append(bytes(changed))
+    assert unseen == []
+
+
 def test_layout_does_not_matter_nor_does_a_missing_hash(tmp_path: Path) -> None:
     path = tmp_path / "facts.json"
     write_json(path, {"b": 1, "a": [0.1, "x"]})

@@ -30,6 +30,8 @@ class Facts(Record):
         ("share", float("inf")),
         ("share", 1e300),
         ("share", "0.5"),
+        ("known", 0),
+        ("known", 1.0),
         ("sides", [1, True]),
         ("sides", ["1"]),
         ("values", {"inner": [float("nan")]}),

@@ -20,7 +20,7 @@ from hmopt.data.volume import read_lattice
 from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import DataError
 from hmopt.files import content_hash, one_line, read_json, read_record, write_json
-from hmopt.schemas import Record, ReferenceEntry
+from hmopt.schemas import Name, Record, ReferenceEntry
 
 IMAGES = "images.npy"
 LABEL_MAPS = "labels.npy"
@@ -185,9 +185,9 @@ class _Record(Record):
 
     model_config = ConfigDict(extra="ignore")
 
-    scans: Annotated[list[str], Field(min_length=1)]
-    slices: Annotated[list[int], Field(min_length=1)]
-    labels: Annotated[list[str], Field(min_length=1)]
+    scans: Annotated[list[Name], Field(min_length=1)]
+    slices: Annotated[list[Annotated[int, Field(ge=-1)]], Field(min_length=1)]
+    labels: Annotated[list[Name], Field(min_length=1)]
     spacing_mm: Annotated[list[PositiveFloat], Field(min_length=2, max_length=3)] | None
     reference: ReferenceEntry | None = None
     codes: dict[str, list[Annotated[int, Field(ge=0)]]] = {}

@@ -14,7 +14,7 @@ Side = Annotated[int, Field(ge=3, le=4096)]
 Spacing = Annotated[float, Field(gt=0, le=1000)]
 Slice = Annotated[int, Field(ge=0, le=100_000)]
 MOST_SUBJECTS = 10_000_000
-Subjects = Annotated[int, Field(strict=True)] | list[str]
+Subjects = Annotated[int, Field(strict=True, ge=0, le=MOST_SUBJECTS)] | list[str]
 
 _PLACEMENT_OF_ALIGN = {"none": "centre", "affine": "affine"}
 

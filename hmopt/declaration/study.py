@@ -19,6 +19,7 @@ from hmopt.catalogue import (
     REGULARIZATION,
     REGULARIZERS,
     SIMILARITIES,
+    LossHyperparameter,
     RegionalWeight,
     find_hyperparameter,
     known_hyperparameter,
@@ -521,6 +522,28 @@ def check_agreement(
         raise found.error()
 
 
+def check_ranges(space: Space) -> None:
+    """Refuse values of hyperparameters that their terms of the loss do not take; those of plugins need not be known.
+
+    Raises
+    ------
+    DeclarationError
+        If a range is too wide.
+
+    Examples
+    --------
+    >>> check_ranges(Space(hyperparameters=(Hyperparameter(name="regularization", low=-1.0),)))
+    Traceback (most recent call last):
+    hmopt.errors.DeclarationError: hyperparameters.regularization: expected a range inside [0, 1], got -1.0 to 1.0. ...
+    """
+    for one in space.hyperparameters:
+        known = known_hyperparameter(one.name)
+        if known is None:
+            continue
+        for found in _of_range(f"hyperparameters.{one.name}", one, known):
+            raise found.error()
+
+
 def check_hypermorph(space: Space) -> None:
     """Refuse hyperparameters that a hypermorph cannot be conditioned on.
 
@@ -748,18 +771,25 @@ def _of_hyperparameters(
             expected = f"one of {', '.join(HYPERPARAMETERS)}"
             yield Contradiction(field=field, expected=expected, got=repr(name))
             continue
-        if options.type != known.type:
-            continue  # `check_hypermorph` refuses it
-        if options.low < known.least or options.high > known.most:
-            expected = f"a range inside [{known.least:g}, {known.most:g}]"
-            got = f"{options.low} to {options.high}"
+        yield from _of_range(field, options, known)
+
+
+def _of_range(
+    field: str, declared: HyperparameterOptions | Hyperparameter, known: LossHyperparameter
+) -> Iterator[Contradiction]:
+    """Yield how the values of a hyperparameter are not among those that its term of the loss takes."""
+    if declared.type != known.type:
+        return  # `check_hypermorph` refuses it
+    if declared.low < known.least or declared.high > known.most:
+        expected = f"a range inside [{known.least:g}, {known.most:g}]"
+        got = f"{declared.low} to {declared.high}"
+        yield Contradiction(field=field, expected=expected, got=got)
+    if known.type == "integer":
+        beyond_least = declared.low - known.least
+        if declared.step % known.step or beyond_least % known.step:
+            expected = f"values from {known.least:g} in steps of {known.step}"
+            got = f"{declared.low:g} in steps of {declared.step:g}"
             yield Contradiction(field=field, expected=expected, got=got)
-        if known.type == "integer":
-            beyond_least = options.low - known.least
-            if options.step % known.step or beyond_least % known.step:
-                expected = f"values from {known.least:g} in steps of {known.step}"
-                got = f"{options.low:g} in steps of {options.step:g}"
-                yield Contradiction(field=field, expected=expected, got=got)
 
 
 def _of_shares(

@@ -4,11 +4,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import AliasChoices, ConfigDict, Field, PositiveInt
 
 from hmopt.errors import HmoptError, LedgerError
 from hmopt.files import one_line, read_record, write_json
-from hmopt.schemas import Record
+from hmopt.schemas import Count, Name, Record
 from hmopt.space import Index, Space
 
 Role = Literal["separate", "hypermorph"]
@@ -257,8 +257,8 @@ class _AtRateEntry(Record):
     model_config = ConfigDict(extra="ignore")
 
     learning_rate: Rate
-    identity: str
-    settings: list[dict[str, float]]
+    identity: Name
+    settings: Annotated[list[dict[str, float]], Field(min_length=1)]
 
 
 class _TrialEntry(Record):
@@ -269,9 +269,9 @@ class _TrialEntry(Record):
     steps: PositiveInt
     setting: dict[str, float]
     learning_rate: Rate
-    tune_dice: float | None
+    tune_dice: Annotated[float, Field(ge=0)] | None
     diverged: bool
-    steps_done: NonNegativeInt
+    steps_done: Count
     minutes: Annotated[float, Field(ge=0)]
     chosen: bool
 
@@ -283,8 +283,8 @@ class _BaselineEntry(Record):
 
     role: Role
     steps: PositiveInt
-    seeds: Annotated[list[NonNegativeInt], Field(min_length=1)]
-    identity: str
+    seeds: Annotated[list[Count], Field(min_length=1)]
+    identity: Name
     networks: PositiveInt
     minutes: Annotated[float, Field(ge=0)]
     learning_rate: Rate | None = None
@@ -296,18 +296,18 @@ class _ComparisonFile(Record):
 
     model_config = ConfigDict(extra="ignore")
 
-    model: str
+    model: Name
     steps: PositiveInt
     hypermorph_steps: PositiveInt
-    grid: list[dict[str, float]]
+    grid: Annotated[list[dict[str, float]], Field(min_length=1)]
     optimum: dict[str, float]
     default: dict[str, float]
     # files of versions up to 0.1 name them contenders
     baselines: list[_BaselineEntry] = Field(
         validation_alias=AliasChoices("baselines", "contenders")
     )
-    pair_operations: int | None = None
-    setting_operations: int | None = None
+    pair_operations: Count | None = None
+    setting_operations: Count | None = None
     rate_trials: list[_TrialEntry] = []
 
 

@@ -14,7 +14,7 @@ from hmopt.files import one_line, read_record, write_json
 from hmopt.ledger.ledger import Ledger
 from hmopt.ledger.measurements import Measurements
 from hmopt.records import MapKind
-from hmopt.schemas import Record
+from hmopt.schemas import Name, Record
 from hmopt.space import Hyperparameter, Index, Space
 
 NAME = "assignment"
@@ -79,9 +79,9 @@ class _AssignmentEntry(Record):
 
     model_config = ConfigDict(extra="forbid")
 
-    identity: str
+    identity: Name
     common: dict[str, bool | int | float | str]
-    structures: dict[str, dict[str, bool | int | float | str]]
+    structures: dict[Name, dict[str, bool | int | float | str]]
 
 
 class _FieldsEntry(Record):
@@ -92,7 +92,7 @@ class _FieldsEntry(Record):
     maps: MapKind
     width: Annotated[float, Field(ge=0)]
     halves: PositiveInt
-    fields: list[_AssignmentEntry]
+    fields: Annotated[list[_AssignmentEntry], Field(min_length=1)]
 
 
 class _ComposedFile(Record):
@@ -100,8 +100,8 @@ class _ComposedFile(Record):
 
     model_config = ConfigDict(extra="ignore")
 
-    model: str
-    kinds: list[_FieldsEntry]
+    model: Name
+    kinds: Annotated[list[_FieldsEntry], Field(min_length=1)]
 
 
 def write_composed(path: Path, model: str, kinds: Sequence[ComposedFields], space: Space) -> None:

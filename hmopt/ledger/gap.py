@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
-from pydantic import ConfigDict, Field, NonNegativeInt
+from pydantic import ConfigDict, Field
 
 from hmopt.errors import HmoptError, LedgerError
 from hmopt.files import one_line, read_record, write_json
 from hmopt.ledger.ledger import Ledger
 from hmopt.ledger.measurements import Measurements
-from hmopt.schemas import Record
+from hmopt.schemas import Count, Name, Record
 from hmopt.space import Index, Space
 
 WHAT = "what `hmopt search --gap` wrote"
@@ -63,8 +63,8 @@ class _StageEntry(Record):
 
     model_config = ConfigDict(extra="forbid")
 
-    iterations: NonNegativeInt
-    identity: str
+    iterations: Count
+    identity: Name
 
 
 class _GapFile(Record):
@@ -72,10 +72,10 @@ class _GapFile(Record):
 
     model_config = ConfigDict(extra="ignore")
 
-    model: str
-    pairs: Annotated[list[str], Field(min_length=1)]
+    model: Name
+    pairs: Annotated[list[Name], Field(min_length=1)]
     settings: Annotated[list[dict[str, bool | int | float | str]], Field(min_length=1)]
-    metrics: Annotated[list[str], Field(min_length=1)]
+    metrics: Annotated[list[Name], Field(min_length=1)]
     stages: Annotated[list[_StageEntry], Field(min_length=3, max_length=3)]
 
 

@@ -5,9 +5,10 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from hmopt.errors import LedgerError
-from hmopt.files import read_record, write_json
-from hmopt.schemas import Record
+from hmopt.errors import HmoptError, LedgerError
+from hmopt.files import one_line, read_record, write_json
+from hmopt.schemas import Count, Name, Record
+from hmopt.space import Space
 
 WHAT = "what `hmopt tune-by-gradient` wrote"
 ADVICE = "Restore it from a copy, or run `hmopt tune-by-gradient` again."
@@ -34,13 +35,13 @@ class TunedScope(Record):
 
     criteria: list[tuple[str, str]]
     """Kinds and values of the scope, or `pair`; none: the whole cohort."""
-    pairs: Annotated[list[str], Field(min_length=1)]
+    pairs: Annotated[list[Name], Field(min_length=1)]
     """Ids of the pairs that the score is a mean over."""
     optima: Annotated[list[TunedOptimum], Field(min_length=1)]
     """Different ones, the best first."""
     evaluations: Annotated[int, Field(ge=1)]
     """Of the score with its gradient on all pairs."""
-    unfinished: Annotated[int, Field(ge=0)]
+    unfinished: Count
     """Ascents whose evaluations were used up."""
     seconds: Annotated[float, Field(ge=0)]
     """That tuning took."""
@@ -51,15 +52,31 @@ class TunedScope(Record):
 class GradientRecord(Record):
     """What was tuned by gradient."""
 
-    model: Annotated[str, Field(min_length=1)]
+    model: Name
     """Identity of the model."""
-    objective: str
+    objective: Name
     title: str
     direction: Annotated[str, Field(pattern="^(maximize|minimize)$")]
     starts: Annotated[int, Field(ge=1)]
-    tuned: list[str]
+    tuned: Annotated[list[Name], Field(min_length=1)]
     """Hyperparameters that were tuned; others are at their default."""
     scopes: Annotated[list[TunedScope], Field(min_length=1)]
+
+    def check_settings(self, path: Path, space: Space) -> None:
+        """Refuse settings that are not of the searched hyperparameters.
+
+        Raises
+        ------
+        LedgerError
+            If one is not; the file is named.
+        """
+        optima = [optimum for scope in self.scopes for optimum in scope.optima]
+        try:
+            for optimum in optima:
+                space.complete(optimum.setting)
+        except HmoptError as error:
+            got = one_line(error)
+            raise LedgerError(str(path), expected=WHAT, got=got, advice=ADVICE) from error
 
 
 def read_gradient(path: Path) -> GradientRecord:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
@@ -22,14 +22,13 @@ from hmopt.files import checked, read_json, write_json
 from hmopt.ledger.seal import damaged, file_digest, is_sealed, read_metadata
 from hmopt.locks import alone
 from hmopt.schemas import Record
-from hmopt.space import Hyperparameter, Index, Space
+from hmopt.space import Hyperparameter, Index, Prior, Space
 
 FILE_NAME = "manifest.json"
 FORMAT = 1
 HEADER = b"hmopt"
 """Key of a shard's footer under which it says what it holds."""
 
-Prior = Literal["uniform", "log-uniform"]
 Entry = tuple[str, float, float, float, Prior] | tuple[str, str]
 """Of a float hyperparameter name, low, high, step and prior; of any other name and `Hyperparameter.meaning`."""
 Lattice = tuple[Entry, ...]

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 
 from hmopt.declaration import SearchOptions, Study
 from hmopt.declaration.renamed import current_names
-from hmopt.declaration.study import check_sections
+from hmopt.declaration.study import check_ranges, check_sections
 from hmopt.errors import HmoptError, LedgerError
 from hmopt.files import checked, content_hash, one_line, write_json
 from hmopt.records import CHECKPOINTS, Checkpoint
@@ -216,6 +216,8 @@ class _SearchFile(Record):
     loss: dict[str, Any]
     loss_scale: Annotated[float, Field(gt=0)] | None
     steps: Annotated[int, Field(ge=1)] | None = None
+    metric: str = ""
+    """That of `search`, for who reads the file without hmopt; empty where an earlier version searched."""
     search: SearchOptions
     declared: dict[str, Any] = {}
     log_hash: str | None = None
@@ -297,8 +299,13 @@ def parse_searched(content: Mapping[str, Any], path: Path) -> Searched:
         what=EXPECTED,
         advice=ADVICE,
     )
+    if found.metric not in ("", found.search.metric):
+        got = f"metric: {found.metric!r:.80} beside {found.search.metric} of search"
+        raise LedgerError(str(path), expected=EXPECTED, got=got, advice=ADVICE)
     try:
         space = found.hyperparameters()
+        if found.loss:  # otherwise the hyperparameters are those of an engine or another program
+            check_ranges(space)
     except (TypeError, HmoptError) as error:
         got = f"space: {one_line(error)}"
         raise LedgerError(str(path), expected=EXPECTED, got=got, advice=ADVICE) from error
@@ -310,6 +317,7 @@ def parse_searched(content: Mapping[str, Any], path: Path) -> Searched:
         got = one_line(error)
         raise LedgerError(str(path), expected=EXPECTED, got=got, advice=ADVICE) from error
     values = dict(found)
+    del values["metric"]
     values["labels"] = tuple(found.labels)
     values["spacing_mm"] = None if found.spacing_mm is None else tuple(found.spacing_mm)
     values["space"] = space

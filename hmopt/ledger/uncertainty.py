@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from hmopt.errors import LedgerError
-from hmopt.files import read_record, write_json
+from hmopt.errors import HmoptError, LedgerError
+from hmopt.files import one_line, read_record, write_json
 from hmopt.schemas import Record
+from hmopt.space import Space
 
 WHAT = "what `hmopt search --uncertainty` wrote"
 ADVICE = "Restore it from a copy, or run `hmopt search --uncertainty` again."
@@ -46,6 +47,21 @@ class UncertaintyRecord(Record):
     settings: Annotated[list[Setting], Field(min_length=1)]
     """Those of its confidence set that displacements were compared at."""
     pairs: Annotated[list[PairPoints], Field(min_length=1)]
+
+    def check_settings(self, path: Path, space: Space) -> None:
+        """Refuse settings that are not of the searched hyperparameters.
+
+        Raises
+        ------
+        LedgerError
+            If one is not; the file is named.
+        """
+        try:
+            for setting in [self.setting, *self.settings]:
+                space.complete(setting)
+        except HmoptError as error:
+            got = one_line(error)
+            raise LedgerError(str(path), expected=WHAT, got=got, advice=ADVICE) from error
 
 
 def read_uncertainty(path: Path) -> UncertaintyRecord:

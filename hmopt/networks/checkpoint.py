@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import hmopt
 from hmopt.declaration import HypernetworkOptions, NetworkOptions, Study
 from hmopt.declaration.renamed import current_names
+from hmopt.declaration.study import check_ranges
 from hmopt.errors import CheckpointError, HmoptError
 from hmopt.files import one_line, replacing
 from hmopt.model_file import (
@@ -279,7 +280,7 @@ def read_header(path: Path, form: str = FORMAT) -> dict[str, Any]:
         got = header.get("format", "no header") if isinstance(header, dict) else "another header"
         advice = "Use a model that hmopt wrote."
         raise CheckpointError(str(path), expected=form, got=got, advice=advice)
-    check_header(path, header)
+    check_header(path, header, needed=["architecture"])
     return header
 
 
@@ -324,7 +325,7 @@ def load_hypermorph(
     hmopt.errors.CheckpointError: nowhere/model.safetensors: expected a trained model, ...
     """
     header = read_header(path)
-    declared = header.get("architecture", {})
+    declared = header["architecture"]
     hyperparameters = declared.get("hyperparameters", {})
     if not isinstance(hyperparameters, dict):
         raise _not_of_its_architecture(path, got="another header")
@@ -347,6 +348,7 @@ def load_hypermorph(
         if network is None:
             check_tensors(path, hypermorph.hypernetwork)
         load_hypermorph_weights(path, hypermorph)
+        check_ranges(hypermorph.space)
     return hypermorph.eval(), header
 
 

@@ -17,7 +17,7 @@ from hmopt.files import file_hash, read_record, write_json
 from hmopt.model_file import model_identity
 from hmopt.progress import Track, silent
 from hmopt.report.material import Material, read_material
-from hmopt.schemas import Record
+from hmopt.schemas import Name, Record
 from hmopt.search.scopes import WHOLE_COHORT, Scope
 from hmopt.space import Setting
 from hmopt.study_folder import StudyFolder
@@ -99,8 +99,8 @@ class ModelOptima(Record):
     """Of the study."""
     identity: Annotated[str, Field(min_length=1)]
     """Of the model by its file alone."""
-    metric: str
-    labels: list[str]
+    metric: Name
+    labels: list[Name]
     default: dict[str, int | float]
     folding_limit: float | None = None
     """Of the mean share of folded voxels; None in files of earlier versions."""

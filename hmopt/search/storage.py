@@ -46,6 +46,7 @@ MAGIC = b"SQLite format 3\0"
 """How a database file of SQLite begins."""
 SHORT_PASSWORD = 6
 """Characters below which a password may be a part of other words."""
+_REMOVE = "Remove it: `hmopt search` writes it again."
 TABLES = {
     "studies",
     "study_directions",
@@ -412,7 +413,10 @@ def _check_file(url: str, own: Path) -> None:
     if path is None or not path.exists():
         return
     is_own = path.resolve() == own
-    check_file(path, is_own=is_own)
+    if is_own and _is_empty(path):
+        return  # it is made again: studies are a view of the ledger
+    advice = _REMOVE if is_own else "Choose another file."
+    _check_database(path, advice)
 
 
 def _check_not_in_memory(url: str) -> None:
@@ -433,27 +437,36 @@ def _check_not_in_memory(url: str) -> None:
         )
 
 
-def check_file(path: Path, *, is_own: bool = True) -> None:
-    """Refuse a file that is no database, that of another program, or damaged; it is not changed.
+def check_file(path: Path) -> None:
+    """Refuse `studies.db` of a study folder where it is not what was written; it is not changed.
+
+    An empty one, or one without tables, is refused as well, although `hmopt search` writes it again
+    without a word: all studies are gone.
 
     Parameters
     ----------
     path
         The file, which exists.
-    is_own
-        Whether it is `studies.db` of a study folder, which may be empty and can be removed.
 
     Raises
     ------
     SearchError
-        If it is no Optuna storage.
+        If it is no Optuna storage, or damaged.
     """
-    advice = "Remove it: `hmopt search` writes it again." if is_own else "Choose another file."
-    if not path.is_file():
-        raise _refused(f"{path}, which is no database", advice)
-    if path.stat().st_size == 0:
-        if is_own:
-            return
+    again = "Rerun `hmopt search`, which writes it again from the ledger."
+    if _is_empty(path):
+        raise _refused(f"{path}, which is empty", again)
+    if not _check_database(path, _REMOVE):
+        raise _refused(f"{path} without any table", again)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == 0
+
+
+def _check_database(path: Path, advice: str) -> set[str]:
+    """Refuse a file that is no database, that of another program, or damaged; return its tables, if any."""
+    if not path.is_file() or path.stat().st_size == 0:
         raise _refused(f"{path}, which is no database", advice)
     with path.open("rb") as file:
         opening = file.read(len(MAGIC))
@@ -468,6 +481,7 @@ def check_file(path: Path, *, is_own: bool = True) -> None:
         raise _refused(f"{path} without the tables {', '.join(lacking)}", advice)
     if not sound:
         raise _refused(f"{path}, which is damaged", advice)
+    return tables
 
 
 def _look_into(path: Path) -> tuple[set[str], bool]:

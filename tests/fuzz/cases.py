@@ -331,9 +331,11 @@ def _of_tables(folders: Mapping[str, Path], rng: np.random.Generator) -> Iterato
             content=content,
             must_refuse=must,
         )
+    # a column with the name of a hyperparameter is set apart in tables of measurements
     for name in ("regularization", "label", "subject", "image"):
         text = _with_column(manifest.content, name)
-        yield from manifest.cases("manifest", iter([(f"another column {name}", text)]))
+        for case in manifest.cases("manifest", iter([(f"another column {name}", text)])):
+            yield _with_duty(case, must_refuse=name != "regularization")
     names = _file(folder, "data/dseg.tsv", same_text)
     listing = names.content.decode()
     tables = [
@@ -554,6 +556,10 @@ NULLABLE = (
 """Keys, or how they begin, whose value may be null."""
 
 
+SIGNED = ("axes", "affine", "intensities")
+"""Keys whose numbers may be negative: directions, and intensities that were normalized to mean 0."""
+
+
 def _json_cases(
     file: _File, kind: str, rng: np.random.Generator, required: tuple[str, ...]
 ) -> Iterator[Case]:
@@ -593,6 +599,8 @@ def _breaks_type(
         original = original[key]
     if original is None or (isinstance(value, float) and not math.isfinite(value)):
         return isinstance(value, float) and not math.isfinite(value)
+    if value == [] and "split" in path:  # no subjects by name, as 0 is none by number
+        return False
     if value is None:
         inside = [str(key) for key in path]
         is_free = any(key in ("declared", "loss", "search", "training") for key in inside)
@@ -601,7 +609,8 @@ def _breaks_type(
         return not isinstance(value, bool)
     if isinstance(original, int | float):
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return not is_number or (value < 0 <= original)  # type: ignore[operator]
+        is_signed = any(key in SIGNED for key in path)
+        return not is_number or (value < 0 <= original and not is_signed)  # type: ignore[operator]
     return not isinstance(value, type(original))
 
 

@@ -91,3 +91,16 @@ def test_a_trial_that_holds_what_none_writes_is_refused(
     write_json(path, content)
     with pytest.raises(LedgerError, match=r"compare\.json: expected what `hmopt compare` wrote"):
         read_comparison(path, SPACE)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("model", ""), ("grid", []), ("pair_operations", -1), ("setting_operations", True)],
+)
+def test_a_value_that_no_comparison_has_is_named(key: str, value: object, tmp_path: Path) -> None:
+    path = tmp_path / "compare.json"
+    write_comparison(path, COMPARISON, SPACE)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, {**content, key: value})
+    with pytest.raises(LedgerError, match=f"got {key}: "):
+        read_comparison(path, SPACE)

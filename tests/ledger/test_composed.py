@@ -1,5 +1,6 @@
 """The record of composed fields."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 
 from hmopt.errors import LedgerError
+from hmopt.files import write_json
 from hmopt.ledger import Ledger
 from hmopt.ledger.composed import (
     Assignment,
@@ -65,6 +67,30 @@ def test_a_damaged_file_is_refused(tmp_path: Path, before: str, after: str) -> N
     assert before in text
     path.write_text(text.replace(before, after, 1), encoding="utf-8")
     with pytest.raises(LedgerError, match="per-structure"):
+        read_composed(path, SPACE)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "key"),
+    [
+        (("kinds",), [], "kinds"),
+        (("model",), "", "model"),
+        (("kinds", 0, "fields"), [], "kinds.0.fields"),
+        (("kinds", 0, "fields", 0, "identity"), "", "kinds.0.fields.0.identity"),
+    ],
+)
+def test_a_record_of_nothing_is_refused(
+    tmp_path: Path, place: tuple[str | int, ...], value: object, key: str
+) -> None:
+    path = tmp_path / "composed.json"
+    write_composed(path, "0f", [FIELDS], SPACE)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    inner = content
+    for part in place[:-1]:
+        inner = inner[part]
+    inner[place[-1]] = value
+    write_json(path, content)
+    with pytest.raises(LedgerError, match=f"got {key}: "):
         read_composed(path, SPACE)
 
 

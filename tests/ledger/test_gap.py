@@ -1,5 +1,6 @@
 """The record of the stages of refinement that were measured."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 
 from hmopt.errors import LedgerError
+from hmopt.files import write_json
 from hmopt.ledger import Ledger
 from hmopt.ledger.gap import GapRecord, Stage, measurements_of_stages, read_gap, write_gap
 from hmopt.records import Block
@@ -71,6 +73,18 @@ def test_a_damaged_file_is_refused(tmp_path: Path, before: str, after: str) -> N
     assert before in text
     path.write_text(text.replace(before, after, 1), encoding="utf-8")
     with pytest.raises(LedgerError, match="search --gap"):
+        read_gap(path, SPACE)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("model", ""), ("pairs", [""]), ("metrics", []), ("stages", [])]
+)
+def test_a_value_that_no_record_has_is_named(key: str, value: object, tmp_path: Path) -> None:
+    path = tmp_path / "gap.json"
+    write_gap(path, "0f", RECORD, SPACE)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, {**content, key: value})
+    with pytest.raises(LedgerError, match=f"got {key}"):
         read_gap(path, SPACE)
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 from hmopt.declaration import SearchOptions, parse_study
 from hmopt.errors import LedgerError
 from hmopt.ledger import Ledger, Searched, write_measurements
+from hmopt.ledger.gradient import GradientRecord, TunedOptimum, TunedScope, write_gradient
 from hmopt.ledger.searched import changed_keys, declared_sections
+from hmopt.ledger.uncertainty import PairPoints, UncertaintyRecord, write_uncertainty
 from hmopt.records import Pair
 from hmopt.study_folder import StudyFolder, read_dense, read_folder
 
@@ -124,6 +127,40 @@ def test_what_was_searched_before_checkpoints_were_kept_is_read(
     assert old.steps is None
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("space", 0, "name"), True, "expected names that are text, got True"),
+        (("space", 0, "low"), -1, "a range inside [0, 1], got -1 to 1.0"),
+        (("space", 0, "high"), True, "expected a number as high, got True"),
+        (("space", 0, "step"), True, "expected a number as step, got True"),
+        (("space", 0, "prior"), "even", "expected prior uniform or log-uniform, got 'even'"),
+        (("space", 0, "type"), [], "expected type float or integer or categorical, got []"),
+        (("space", 0, "choices"), "CC", "expected choices that are texts, numbers"),
+        (("space", 0, "only_if"), [[1]], "expected names with values as only_if"),
+        (("metric",), "hd95_mm", "metric: 'hd95_mm' beside dice of search"),
+        (("metric",), [], "metric: []"),
+        (("declared", "split", "train"), -1, "split.train"),
+        (("declared", "cohort", "spacing_known"), 0, "cohort.spacing_known"),
+    ],
+)
+def test_a_value_that_no_search_writes_is_named_without_a_hash_too(
+    place: tuple[str | int, ...], value: object, message: str, folder: Path
+) -> None:
+    path = folder / "search.json"
+    content = json.loads(path.read_text())
+    del content["sha256"]
+    content["declared"] = {"split": {}, "cohort": {}}
+    inner = content
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(LedgerError, match=re.escape(message)) as raised:
+        _ = StudyFolder(folder).searched
+    assert "\n" not in str(raised.value)
+
+
 def test_of_checkpoints_before_the_end_only_what_decides_is_read(
     folder: Path, oracle: Any, searched: Searched, pairs: list[Pair], pair_table: pd.DataFrame
 ) -> None:
@@ -171,3 +208,43 @@ def test_how_a_network_is_trained_says_nothing_of_a_study_without_one(oracle: An
         declared=older,
     )
     assert list(changed_keys(by_engine, searched)) == []
+
+
+@pytest.mark.parametrize("value", [True, -1, 1.5, "x"])
+def test_settings_beside_a_search_are_of_its_hyperparameters(
+    value: bool | float | str, folder: Path, searched: Searched
+) -> None:
+    points = PairPoints(pair="a->b", uncertainty=[0.1], error=[0.2])
+    uncertain = UncertaintyRecord(
+        identity=searched.identity,
+        unit="mm",
+        setting={"regularization": 0.5},
+        settings=[{"regularization": value}],
+        pairs=[points],
+    )
+    write_uncertainty(folder / "uncertainty.json", uncertain)
+    optimum = TunedOptimum(setting={"regularization": value}, score=0.8, starts=1)
+    scope = TunedScope(
+        criteria=[],
+        pairs=["a->b"],
+        optima=[optimum],
+        evaluations=3,
+        unfinished=0,
+        seconds=1.0,
+        seconds_of_setting=0.1,
+    )
+    tuned = GradientRecord(
+        model=searched.model_identity,
+        objective="dice",
+        title="Dice",
+        direction="maximize",
+        starts=1,
+        tuned=["regularization"],
+        scopes=[scope],
+    )
+    write_gradient(folder / "gradient.json", tuned)
+    files = StudyFolder(folder)
+    with pytest.raises(LedgerError, match=r"uncertainty\.json: .*\[0\.0, 1\.0\]"):
+        _ = files.uncertainty
+    with pytest.raises(LedgerError, match=r"gradient\.json: .*\[0\.0, 1\.0\]"):
+        _ = files.gradient

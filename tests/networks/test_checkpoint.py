@@ -18,6 +18,7 @@ from hmopt.networks import (
     load_hypermorph,
     save_hypermorph,
 )
+from hmopt.networks.separate import load_network, save_network
 
 BUILT_AS: dict[str, Any] = {
     "shape": [16, 16],
@@ -165,6 +166,8 @@ def test_weights_that_do_not_fit_their_architecture_are_refused(path: Path) -> N
         {"shape": [15, 16]},
         {"network": {"depth": 3}},
         {"hyperparameters": {"regularization": {"max": 1}}},
+        {"hyperparameters": {"regularization": {"low": -1.0}}},
+        {"hyperparameters": {"regularization": {"low": True}}},
     ],
 )
 def test_architecture_that_cannot_be_built_is_refused(path: Path, change: dict[str, Any]) -> None:
@@ -175,6 +178,18 @@ def test_architecture_that_cannot_be_built_is_refused(path: Path, change: dict[s
 def test_architecture_that_is_missing_is_refused(path: Path) -> None:
     write(path, load_file(path), {})
     assert "expected weights of its own architecture" in refusal(path)
+
+
+def test_a_network_of_one_setting_without_its_architecture_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "network.safetensors"
+    save_network(path, {"weight": torch.zeros(3)}, {"setting": {"regularization": 0.5}})
+    with pytest.raises(CheckpointError, match=r"expected the header .*, got no architecture\."):
+        load_network(path)
+
+
+def test_a_format_without_letters_is_shown(path: Path) -> None:
+    save_file(load_file(path), path, {"hmopt": '{"format": ""}'})
+    assert "expected hmopt-hypermorph-1, got ''. Use a model" in refusal(path)
 
 
 def test_every_flipped_bit_is_seen(path: Path, hypermorph: Hypermorph) -> None:

@@ -17,7 +17,13 @@ from hmopt.ledger.measurements import pair_records
 from hmopt.search.curve import find_curves
 from hmopt.search.objective import Objective
 from hmopt.search.scopes import Scope
-from hmopt.search.storage import check_url, open_declared, open_storage, with_environment
+from hmopt.search.storage import (
+    check_file,
+    check_url,
+    open_declared,
+    open_storage,
+    with_environment,
+)
 from hmopt.search.studies import make_study, origin_of, store_studies
 
 SECTION = SearchOptions(scopes=[["cohort"], ["label", "task"], ["subject"]], folding_limit=0.005)
@@ -173,6 +179,28 @@ def test_the_default_storage_is_sqlite_with_a_write_ahead_log_in_the_study_folde
     with sqlite3.connect(tmp_path / "studies.db") as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
+
+
+def make_without_tables(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("VACUUM")
+    connection.close()
+
+
+@pytest.mark.parametrize("make", [Path.touch, make_without_tables])
+def test_studies_that_are_gone_are_told_and_written_again(
+    make: Callable[[Path], None], measurements: Measurements, tmp_path: Path
+) -> None:
+    path = tmp_path / "studies.db"
+    make(path)
+    with pytest.raises(SearchError, match=r"studies\.db.*Rerun `hmopt search`") as raised:
+        check_file(path)
+    assert "\n" not in str(raised.value)
+    storage = open_storage(tmp_path)
+    store_studies(measurements, SECTION, "hearts", storage)
+    written = studies_of(storage).values()
+    assert [len(study.trials) for study in written] == [len(SETTINGS)] * 5
+    check_file(path)
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,7 @@ def test_without_fabric_several_devices_are_refused(
 
 @pytest.mark.parametrize("count", [0, -1])
 def test_no_device_is_refused(count: int) -> None:
-    with pytest.raises(DeclarationError, match=r"^--devices: expected at least 1, got"):
+    with pytest.raises(DeclarationError, match=r"^--devices: expected a whole number from 1 to"):
         find_devices("cpu", count)
 
 
