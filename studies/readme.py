@@ -34,7 +34,7 @@ from hmopt.catalogue import find_metric
 from hmopt.declaration import SearchOptions, TrainingOptions
 from hmopt.files import replacing
 from hmopt.ledger import Comparison, Role
-from hmopt.losses.objective import SMALLEST_SHARE
+from hmopt.losses import SMALLEST_SHARE
 from hmopt.report import (
     CLOSE,
     OTHER_SEEDS,

@@ -18,6 +18,7 @@ from hmopt.analysis.held_out import (
 )
 from hmopt.analysis.jackknife import jackknife
 from hmopt.analysis.optimum import ModelAnalysis, find_optimum, interpolation
+from hmopt.analysis.regional import RegionalGain, judge_regions
 from hmopt.analysis.resampling import (
     COVERAGE,
     FEWEST_SUBJECTS,
@@ -45,6 +46,7 @@ __all__ = [
     "HeldOut",
     "ModelAnalysis",
     "OptimumWarning",
+    "RegionalGain",
     "Samples",
     "Source",
     "analyse_scopes",
@@ -59,6 +61,7 @@ __all__ = [
     "holm",
     "interpolation",
     "jackknife",
+    "judge_regions",
     "judge_subject_prediction",
     "make_entries",
     "negligible_gap",

@@ -175,7 +175,15 @@ def parse_study(
     Traceback (most recent call last):
     hmopt.errors.DeclarationError: ...λ: expected a key that hmopt knows, got unknown key 'λ'. Remove or correct it.
     """
-    _check_characters(values, origin)
+    try:
+        _check_characters(values, origin)
+    except RecursionError as error:
+        raise DeclarationError(
+            origin,
+            expected="a study declaration",
+            got="tables or lists nested too deeply",
+            advice="Correct it.",
+        ) from error
     remark = older_names(values)
     if remark is not None:
         warnings.warn(f"{origin}: {remark}", stacklevel=2)

@@ -375,6 +375,7 @@ def register(
         check(path)
     inputs = {"MOVING": moving, "FIXED": fixed} | label_files | setting_input(setting)
     check_outputs(outputs, inputs | _images_of_study(files, outputs))
+    _check_usual_name(None if displacement else outputs.get("--displacement"))
 
     registrar = open_registrar(
         files,
@@ -538,16 +539,24 @@ def displacement_path(moved: Path) -> Path:
     return moved.parent / f"{stem}_displacement.nii.gz"
 
 
-def _check_beside(moved: Path) -> None:
-    """Refuse to overwrite a displacement that nobody named; that of an earlier run is beside its moved image."""
-    path = displacement_path(moved)
-    if os.path.lexists(path) and not os.path.lexists(moved):
+def _check_usual_name(path: Path | None) -> None:
+    """Refuse to overwrite a file that nobody named, unless it is a displacement field, as of an earlier run."""
+    if path is not None and os.path.lexists(path) and not _is_field(path):
         raise DeclarationError(
             "--displacement",
-            expected="a name, as the usual one is taken",
+            expected="a name, as the usual one is that of another file",
             got=str(path),
             advice="Give --displacement, or move the file away.",
         )
+
+
+def _is_field(path: Path) -> bool:
+    """Return whether a file is an image of vectors."""
+    try:
+        intent, *_ = nibabel.load(path).header.get_intent()  # type: ignore[attr-defined]
+    except (OSError, ValueError, nibabel.filebasedimages.ImageFileError):
+        return False
+    return bool(intent == "vector")
 
 
 def check_choice(
@@ -586,13 +595,11 @@ def _outputs(
     inverse_moved: Path | str | None,
     uncertainty: Path | str | None,
 ) -> dict[str, Path]:
-    """Return the files to write, by the name of their option; refuse a usual name that is taken."""
+    """Return the files to write, by the name of their option."""
     outputs = {}
     if moved is not None:
         outputs["--moved"] = Path(moved)
         outputs["--displacement"] = displacement_path(Path(moved))
-        if displacement is None:
-            _check_beside(Path(moved))
     if displacement is not None:
         outputs["--displacement"] = Path(displacement)
     if inverse is not None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from hmopt.analysis.regional import RegionalGain, judge_regions
+from hmopt.analysis import RegionalGain, judge_regions
 from hmopt.files import replacing
-from hmopt.ledger.measurements import Measurements
+from hmopt.ledger import Measurements
 from hmopt.study_folder import StudyFolder
 
 RESULTS = Path(__file__).parent / "results"

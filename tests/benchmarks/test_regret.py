@@ -103,8 +103,8 @@ def test_every_number_of_the_tables_in_the_text_is_computed_again_from_the_runs(
 def test_the_sentences_below_the_tables_are_those_of_the_runs() -> None:
     text = TEXT.read_text(encoding="utf-8")
     sentences = re.findall(
-        r"Lowest mean regret: (.*?)\. CurveSampler is in place (.*?) of 10\. "
-        r"Below 2 thousandths are (.*?) samplers\.\n\n.* CurveSampler after 20 trials (.*)\.",
+        r"Lowest mean regret: (.*?)\. CurveSampler ranks (.*?) of 10\. "
+        r"Mean regret is below 2 thousandths for (.*?) samplers\.\n\n.* CurveSampler after 20 trials (.*)\.",
         text,
     )
     expected = []
@@ -126,7 +126,8 @@ def told(kept: list[dict[str, str]]) -> tuple[str, str, str, str]:
             values = [float(row[f"after_{trials}"]) for row in of_samplers[name]]
             means[name] = statistics.mean(values)
         lowest.append(f"{min(means, key=lambda name: means[name])} after {trials}")
-        places.append(str(1 + sum(mean < means[OURS] for mean in means.values())))
+        place = 1 + sum(mean < means[OURS] for mean in means.values())
+        places.append({1: "1st", 2: "2nd", 3: "3rd"}.get(place, f"{place}th"))
         near.append(str(sum(mean < 0.002 for mean in means.values())))
     apart = []
     for name in names:
@@ -140,7 +141,12 @@ def told(kept: list[dict[str, str]]) -> tuple[str, str, str, str]:
     shown = "has an interval that excludes 0"
     if apart:
         shown = f"whose interval excludes 0: {'; '.join(apart)}"
-    return ", ".join(lowest), ", ".join(places), ", ".join(near), shown
+    return ", ".join(lowest), listed(places), listed(near), shown
+
+
+def listed(texts: list[str]) -> str:
+    *others, last = texts
+    return f"{', '.join(others)} and {last}"
 
 
 def test_every_person_is_searched_by_every_sampler_from_both_starts() -> None:
