@@ -98,6 +98,7 @@ WITHOUT_EXAMPLE = {
     "source_of": MEASURED,
     "pair_table": MEASURED,
     "quiet": MEASURED,
+    "judge_regions": MEASURED,
 }
 """Why an example of these would be longer than what it shows."""
 
