@@ -34,28 +34,28 @@ EXPORT_EXAMPLE = (
     "hmopt export studies/mine --storage sqlite:///all.db --scope 'label=thalamus,subject=*'"
 )
 
-app.command(cls=Command, epilog=f"Example: {NEW_EXAMPLE}")(with_home(commands.new))
-app.command(cls=Command, epilog="Example: hmopt train studies/mine")(with_home(commands.train))
-app.command(cls=Command, epilog="Example: hmopt search studies/mine")(with_home(commands.search))
-app.command(cls=Command, epilog=f"Example: {TUNE_EXAMPLE}")(with_home(commands.tune_by_gradient))
-app.command(cls=Command, epilog="Example: hmopt compare studies/mine --jobs 2")(
-    with_home(commands.compare)
+COMMANDS = (
+    (commands.new, NEW_EXAMPLE),
+    (commands.train, "hmopt train studies/mine"),
+    (commands.search, "hmopt search studies/mine"),
+    (commands.tune_by_gradient, TUNE_EXAMPLE),
+    (commands.compare, "hmopt compare studies/mine --jobs 2"),
+    (commands.report, "hmopt report studies/mine --results"),
+    (commands.run, "hmopt run studies/mine"),
+    (commands.register, REGISTER_EXAMPLE),
+    (commands.apply, APPLY_EXAMPLE),
+    (commands.tune, "hmopt tune studies/mine"),
+    (commands.publish, PUBLISH_EXAMPLE),
+    (commands.bake, BAKE_EXAMPLE),
+    (commands.check, "hmopt check studies/mine"),
+    (commands.ledger, "hmopt ledger studies/mine --compact"),
+    (commands.export, EXPORT_EXAMPLE),
+    (commands.demo, "hmopt demo demo"),
 )
-app.command(cls=Command, epilog="Example: hmopt report studies/mine --results")(
-    with_home(commands.report)
-)
-app.command(cls=Command, epilog="Example: hmopt run studies/mine")(with_home(commands.run))
-app.command(cls=Command, epilog=f"Example: {REGISTER_EXAMPLE}")(with_home(commands.register))
-app.command(cls=Command, epilog=f"Example: {APPLY_EXAMPLE}")(with_home(commands.apply))
-app.command(cls=Command, epilog="Example: hmopt tune studies/mine")(with_home(commands.tune))
-app.command(cls=Command, epilog=f"Example: {PUBLISH_EXAMPLE}")(with_home(commands.publish))
-app.command(cls=Command, epilog=f"Example: {BAKE_EXAMPLE}")(with_home(commands.bake))
-app.command(cls=Command, epilog="Example: hmopt check studies/mine")(with_home(commands.check))
-app.command(cls=Command, epilog="Example: hmopt ledger studies/mine --compact")(
-    with_home(commands.ledger)
-)
-app.command(cls=Command, epilog=f"Example: {EXPORT_EXAMPLE}")(with_home(commands.export))
-app.command(cls=Command, epilog="Example: hmopt demo demo")(with_home(commands.demo))
+"""Each with the example below its help, in the order of the help."""
+
+for command, example in COMMANDS:
+    app.command(cls=Command, epilog=f"Example: {example}")(with_home(command))
 
 
 def _show_version(asked: bool) -> None:

@@ -41,9 +41,8 @@ def with_home(command: Callable[..., None]) -> Callable[..., None]:
                     arguments[name] = [_given(one, names[name]) for one in value]
         try:
             command(**arguments)
-        except (
-            SystemExit
-        ) as error:  # code of a user ended the process, which would look like a success
+        except SystemExit as error:
+            # code of a user would end the process as if the command had succeeded
             with conversation("", quiet=arguments["quiet"], debug=arguments["debug"]):
                 raise _ended(error) from error
 
