@@ -20,7 +20,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.rows import CannotMeasureError, Declared, Measured, Row, declared_rows
+from benchmarks.rows import (
+    THREAD_VARIABLES,
+    CannotMeasureError,
+    Declared,
+    Measured,
+    Row,
+    declared_rows,
+)
 from hmopt.files import replacing
 
 FOLDER = Path(__file__).parent
@@ -28,7 +35,6 @@ RESULTS = FOLDER / "results.json"
 ROW_SECONDS = 300
 LONG_ROW_SECONDS = 1800
 THREADS = 2
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 RESULT_PREFIX = "measured: "
 LEFT_OUT_PREFIX = "left out: "
 

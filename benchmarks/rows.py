@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Better = Literal["higher", "lower"]
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+"""Each of them sets the number of threads: torch takes that of MKL before that of OpenMP."""
 MODULES = (
     "oracle",
     "search",

@@ -37,6 +37,8 @@ PAIRS_A_BLOCK = 8
 """Pairs that are taken together, or as many more as fill the batches of an oracle."""
 SETTINGS_A_BLOCK = 64
 """Settings that are taken together: an oracle reads the images of pairs once for so many."""
+BLOCKS_TO_DIVIDE = 32
+"""Blocks of a small request are of fewer settings, so that workers that divide it end together."""
 SECONDS_A_LEASE = 15.0
 """What is taken at once grows until it takes so long to measure, and does not grow beyond."""
 
@@ -298,7 +300,11 @@ class Recorded:
         if getattr(self._oracle, "is_slow_to_set", False):
             return len(request.pairs), 1
         batch = getattr(self._oracle, "pairs_at_once", 1)  # as of `RegisteringOracle`
-        return batch * math.ceil(PAIRS_A_BLOCK / batch), SETTINGS_A_BLOCK
+        most_pairs = batch * math.ceil(PAIRS_A_BLOCK / batch)
+        together = getattr(self._oracle, "settings_together", None) or 1
+        count = len(request.settings) * math.ceil(len(request.pairs) / most_pairs)
+        most_settings = max(together, count // BLOCKS_TO_DIVIDE, 1)
+        return most_pairs, min(most_settings, SETTINGS_A_BLOCK)
 
     def _measured(
         self, request: Request, gaps: Sequence[Gap], works: Sequence[Work], shards: "_Shards"

@@ -51,6 +51,10 @@ _THREADS = (
 """Environment variables that libraries read their number of threads from."""
 
 
+class EndedWhileIdle(EngineFailure):
+    """A process had ended before it was asked; the pair is not to blame."""
+
+
 class EngineProcess:
     """One process with an engine.
 
@@ -121,6 +125,8 @@ class EngineProcess:
         ------
         EngineFailure
             If the engine fails, or its process ends or takes too long, and is then ended.
+        EndedWhileIdle
+            If the process had ended before it was asked.
         """
         header, arrays = self._asked(self._time_limit_s, {"setting": dict(setting)}, moving, fixed)
         if "got" in header:
@@ -143,15 +149,18 @@ class EngineProcess:
         if timer is not None:
             timer.daemon = True
             timer.start()
+        is_sent = False
         try:
             with self._asking:
                 send(self.popen.stdin, header, *arrays)
+                is_sent = True
                 return receive(self.popen.stdout)
         except (EOFError, OSError, ValueError) as error:
             if is_late.is_set():
                 self.end()  # waits until it has ended
                 raise EngineFailure(f"none after {limit_s:g} s, the time limit") from error
-            raise EngineFailure(self._how_it_ended()) from error
+            failure = EngineFailure if is_sent else EndedWhileIdle
+            raise failure(self._how_it_ended()) from error
         finally:
             if timer is not None:
                 timer.cancel()
@@ -300,22 +309,32 @@ class EngineProcesses:
 
     def run(self, moving: Image, fixed: Image, setting: Mapping[str, Any]) -> Registered:
         """Register two prepared images in a free process, or a new one."""
+        process = self._free_process()
         try:
-            process = self._idle.get_nowait()
-        except queue.Empty:
+            return process.register(moving, fixed, setting)
+        except EndedWhileIdle:  # at this very moment
+            self._discard(process)
             process = self._new_process()
-        if not process.is_alive:  # killed while it was idle
-            process.end()
-            self._running.discard(process)
-            process = self._new_process()
-        try:
             return process.register(moving, fixed, setting)
         finally:
             if process.is_alive:
                 self._idle.put(process)
             else:
-                process.end()
-                self._running.discard(process)
+                self._discard(process)
+
+    def _free_process(self) -> EngineProcess:
+        while True:
+            try:
+                process = self._idle.get_nowait()
+            except queue.Empty:
+                return self._new_process()
+            if process.is_alive:
+                return process
+            self._discard(process)  # killed while it was idle
+
+    def _discard(self, process: EngineProcess) -> None:
+        process.end()
+        self._running.discard(process)
 
 
 def _work(owner: "weakref.ref[EngineProcesses]", tasks: "queue.SimpleQueue[Task | None]") -> None:

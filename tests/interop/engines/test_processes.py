@@ -12,7 +12,7 @@ import pytest
 from hmopt.errors import DeclarationError
 from hmopt.interop.engines.failure import EngineFailure
 from hmopt.interop.engines.grid import Grid
-from hmopt.interop.engines.processes import EngineProcesses
+from hmopt.interop.engines.processes import EngineProcess, EngineProcesses
 from hmopt.interop.engines.source import EngineSource
 
 GRID = Grid(shape=(6, 5), spacing_mm=(1.0, 2.0))
@@ -60,9 +60,10 @@ def pid_of(processes: EngineProcesses, what: str = "") -> int:
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether a process runs; one that only waits to be cleared away does not."""
-    told = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
-    return bool(told.stdout.strip()) and not told.stdout.strip().startswith("Z")
+    """Tell whether a thread of a process runs; one that only waits to be cleared away does not."""
+    asked = ["ps", "-L", "-o", "stat=", "-p", str(pid)]
+    told = subprocess.run(asked, capture_output=True, text=True).stdout
+    return any(not state.startswith("Z") for state in told.split())
 
 
 def wait_for_the_end(pid: int) -> None:
@@ -85,6 +86,21 @@ def test_a_process_serves_many_pairs_and_a_dead_one_is_replaced(source: EngineSo
     os.kill(second, 9)  # as the system does to an idle process when memory runs out
     wait_for_the_end(second)
     assert pid_of(processes) != second
+    processes.end()
+
+
+def test_one_that_ends_when_it_is_about_to_be_asked_is_replaced(
+    source: EngineSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes = EngineProcesses(source, jobs=1)
+    first = pid_of(processes)
+    os.kill(first, 9)
+    wait_for_the_end(first)
+    with monkeypatch.context() as patch:
+        patch.setattr(EngineProcess, "is_alive", True)  # as it was a moment before
+        second = pid_of(processes)
+    assert second != first
+    assert pid_of(processes) == second
     processes.end()
 
 
@@ -125,7 +141,7 @@ import os, sys
 import numpy as np
 sys.path.insert(0, {str(Path(__file__).parents[3])!r})
 from hmopt.interop.engines.grid import Grid
-from hmopt.interop.engines.processes import EngineProcesses
+from hmopt.interop.engines.processes import EngineProcess, EngineProcesses
 from hmopt.interop.engines.source import EngineSource
 source = EngineSource(kind="callable", name="engine.py:register", folder={str(tmp_path)!r},
                       grid=Grid(shape=(6, 5), spacing_mm=(1.0, 2.0)))
@@ -182,7 +198,7 @@ from pathlib import Path
 import numpy as np
 sys.path.insert(0, {str(Path(__file__).parents[3])!r})
 from hmopt.interop.engines.grid import Grid
-from hmopt.interop.engines.processes import EngineProcesses
+from hmopt.interop.engines.processes import EngineProcess, EngineProcesses
 from hmopt.interop.engines.source import EngineSource
 source = EngineSource(kind="callable", name="engine.py:register", folder=Path({str(tmp_path)!r}),
                       grid=Grid(shape=(6, 5), spacing_mm=(1.0, 2.0)))
