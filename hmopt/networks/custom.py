@@ -158,7 +158,7 @@ def check_network(options: NetworkOptions, shape: tuple[int, ...]) -> None:
             velocity.square().sum().backward()
         except HmoptError:
             raise
-        except Exception as error:  # whatever somebody else's program raises
+        except (Exception, SystemExit) as error:  # whatever somebody else's program raises
             raise _failed(f"a network that takes images of {sides_text(shape)}", error) from error
     if not torch.isfinite(velocity).all():
         raise _refused("a finite velocity", "others", "Correct the network.")

@@ -151,7 +151,7 @@ def check(folder: Path | str, *, track: Track = silent) -> Checked:
     >>> import hmopt
     >>> checked = hmopt.check("studies/mine")  # doctest: +SKIP
     >>> print(checked)  # doctest: +SKIP
-    Checked: 61 files, no problem
+    Checked: 61 files, no problems
     """
     files = StudyFolder(folder)
     found = _Findings()
@@ -453,8 +453,7 @@ def _check_studies(files: StudyFolder, found: _Findings) -> None:
         if "pairs" not in files.__dict__ or not files.has_ledger:
             return
         searched = files.searched
-        if (
-            searched.search.sampler == "plan"
-        ):  # studies of other samplers hold fewer pairs of a trial
+        # studies of other samplers hold fewer pairs of a trial
+        if searched.search.sampler == "plan":
             storage = open_storage(files.path)
             check_stored(files.measurements(), searched.search, searched.name, storage)

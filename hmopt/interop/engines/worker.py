@@ -71,10 +71,14 @@ def _serve(engine: LoadedEngine, requests: IO[bytes], replies: IO[bytes]) -> Non
         header, (moving, fixed) = receive(requests)
         try:
             found = engine.register(moving, fixed, header["setting"])
-        except EngineFailure as failure:
-            send(replies, {"got": failure.got, "expected": failure.expected})
+        except EngineFailure as error:
+            failure = error
+        except SystemExit as error:  # of an engine that calls `sys.exit`
+            failure = EngineFailure(f"SystemExit: {error}")
+        else:
+            send(replies, {"wall_time_s": found.wall_time_s}, found.displacement)
             continue
-        send(replies, {"wall_time_s": found.wall_time_s}, found.displacement)
+        send(replies, {"got": failure.got, "expected": failure.expected})
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ def register(moving, fixed, setting, spacing_mm):
         time.sleep(300)
     if setting["what"] == "crash":
         os._exit(5)
+    if setting["what"] == "exit":
+        sys.exit("no licence")
     if setting["what"] == "print":
         sys.stdout.write("noise " * 100_000)
         os.system("echo more noise")
@@ -101,6 +103,15 @@ def test_one_that_ends_when_it_is_about_to_be_asked_is_replaced(
         second = pid_of(processes)
     assert second != first
     assert pid_of(processes) == second
+    processes.end()
+
+
+def test_an_engine_that_exits_fails_for_that_pair(source: EngineSource) -> None:
+    processes = EngineProcesses(source, jobs=1)
+    first = pid_of(processes)
+    with pytest.raises(EngineFailure, match="SystemExit: no licence"):
+        pid_of(processes, "exit")
+    assert pid_of(processes) == first
     processes.end()
 
 
