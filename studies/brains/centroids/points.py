@@ -46,7 +46,7 @@ def write_points(folder: Path, shared: Path) -> int:
     count = 0
     files = []
     for label_file in manifest["label"]:
-        table = centroids(nibabel.load(source / label_file), compact)
+        table = centroids(nibabel.Nifti1Image.from_filename(source / label_file), compact)
         name = label_file.replace("dseg.nii.gz", "points.csv")
         with replacing(data / "points" / name) as written:
             table.to_csv(written, index=False)
