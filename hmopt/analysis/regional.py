@@ -15,6 +15,7 @@ One field can lose: it is chosen among more settings, by the same subjects. It c
 than separate fields, since each of these still has one weight for all regions.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hmopt.analysis.beside import Source, make_entries, set_beside
@@ -32,6 +33,7 @@ from hmopt.catalogue import find_metric
 from hmopt.declaration.report import Choice
 from hmopt.declaration.search import SearchOptions
 from hmopt.ledger.measurements import Measurements
+from hmopt.space import Index
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,7 +57,11 @@ class RegionalGain(OneFieldGain):
     settings_of_one: int
 
 
-def judge_regions(measurements: Measurements, options: SearchOptions) -> RegionalGain | None:
+def judge_regions(
+    measurements: Measurements,
+    options: SearchOptions,
+    of_one: Sequence[Index] | None = None,
+) -> RegionalGain | None:
     """Compare a weight for each region with one weight for all, on held-out pairs.
 
     Parameters
@@ -64,6 +70,8 @@ def judge_regions(measurements: Measurements, options: SearchOptions) -> Regiona
         Of a model with a weight for each region.
     options
         Metric, margin, splits and seed of the search.
+    of_one
+        Settings with one weight for all regions; left out: those whose regularizations are equal.
 
     Returns
     -------
@@ -73,7 +81,8 @@ def judge_regions(measurements: Measurements, options: SearchOptions) -> Regiona
     """
     space = measurements.space
     every = measurements.settings
-    of_one = [setting for setting in every if space.has_one_regularization(setting)]
+    if of_one is None:
+        of_one = [setting for setting in every if space.has_one_regularization(setting)]
     if not of_one or len(of_one) == len(every):
         return None
     pairs = measurements.pairs

@@ -113,6 +113,16 @@ def test_there_is_no_gain_to_judge_without_both_kinds_of_settings() -> None:
         assert judge_regions(measurements.at(settings), SearchOptions()) is None
 
 
+def test_settings_of_one_weight_can_be_given() -> None:
+    measurements = make_measurements(noise=0.0)
+    given = [index for index in measurements.settings if index[0] == index[1] == index[2] == 2]
+    found = judge_regions(measurements, SearchOptions(seed=3, splits=40), given)
+    assert found is not None
+    # the only one is the middle of the three: the best weights are 0, 0.25 and 0.25 away from it
+    assert found.settings_of_one == 1
+    assert found.over_common.mean.value == pytest.approx(LOSS * np.square(BEST - 0.5).mean())
+
+
 def test_the_three_ways_stand_side_by_side() -> None:
     titles = [entry.title for entry in judge(make_measurements(noise=0.1)).beside.entries]
     assert titles == [COMMON, SEPARATE, ONE_FIELD]
