@@ -193,6 +193,8 @@ class PartOfPoints:
     ----------
     low, high
         Least and largest uncertainty.
+    mean
+        The mean of it.
     points
         How many they are.
     error
@@ -201,6 +203,7 @@ class PartOfPoints:
 
     low: float
     high: float
+    mean: float
     points: int
     error: float
 
@@ -347,6 +350,7 @@ def _parts(uncertainty: Floats, error: Floats) -> Iterator[PartOfPoints]:
         yield PartOfPoints(
             low=float(uncertainty[places].min()),
             high=float(uncertainty[places].max()),
+            mean=float(uncertainty[places].mean()),
             points=len(places),
             error=float(error[places].mean()),
         )

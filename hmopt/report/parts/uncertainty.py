@@ -128,9 +128,9 @@ def uncertainty_figure(result: UncertaintyResult) -> Figure:
         markeredgewidth=0,
         label="landmark",
     )
-    middles = [(part.low + part.high) / 2 for part in result.parts]
-    means = [part.error for part in result.parts]
-    axes.plot(middles, means, "D-", color=OTHER, markersize=6, label="mean of a group")
+    means = [part.mean for part in result.parts]
+    errors = [part.error for part in result.parts]
+    axes.plot(means, errors, "D-", color=OTHER, markersize=6, label="mean of a group")
     axes.set_xlabel(f"uncertainty, {record.unit}")
     axes.set_ylabel(f"error, {record.unit}")
     legend(figure, columns=2)
