@@ -619,8 +619,9 @@ def _of_pictures(folder: Path, rng: np.random.Generator) -> Iterator[Case]:
         file = _file(folder, _only(folder, pattern), same_npz)
         yield from file.cases(f"{kind} bytes", mutations.damaged(file.content, rng, 12, 40, 10))
         for case in file.cases(f"{kind} arrays", mutations.npz_changes(file.content)):
-            # what a picture was made of only says whether it is drawn again
-            is_free = case.mutation.startswith(("made_of", "setting", "metric missing")) or (
+            # what a picture was made of only says whether it is drawn again; files of earlier versions lack some
+            free = ("made_of", "setting", "metric missing", "scope missing")
+            is_free = case.mutation.startswith(free) or (
                 kind == "pictures" and case.mutation == "no array"
             )
             yield _with_duty(case, must_refuse=not is_free)
