@@ -8,6 +8,7 @@ there, and writes `results/published.json` beside this file.
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -82,7 +83,7 @@ def as_record(gain: RegionalGain) -> dict[str, object]:
         ("separate_gain", gain.separate_over_common),
     ):
         found[name] = {
-            "estimate": list(difference.mean.estimate),
+            "estimate": [_known(value) for value in difference.mean.estimate],
             "p_adjusted": difference.p_adjusted,
             "evidence": difference.evidence.value,
         }
@@ -92,6 +93,11 @@ def as_record(gain: RegionalGain) -> dict[str, object]:
         if (score := gain.beside.score(entry)) is not None
     }
     return found
+
+
+def _known(value: float) -> float | None:
+    """Return a number, or None for one that is not known: JSON has no NaN."""
+    return value if math.isfinite(value) else None
 
 
 def main() -> None:
@@ -113,7 +119,7 @@ def main() -> None:
             )
         found[method] = as_record(gain)
     with replacing(path) as beside:
-        beside.write_text(f"{json.dumps(found, indent=1)}\n", encoding="utf-8")
+        beside.write_text(f"{json.dumps(found, indent=1, allow_nan=False)}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
