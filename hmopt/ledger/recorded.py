@@ -277,8 +277,12 @@ class Recorded:
     def _works(self, request: Request, gaps: Sequence[Gap]) -> list[Work]:
         """Return gaps as blocks of settings × pairs to take; blocks of the same request are cut alike."""
         most_pairs, most_settings = self._block_size(request)
-        if self._dispatcher is not None:
-            blocks = math.ceil(len(request.pairs) / most_pairs)
+        blocks = math.ceil(len(request.pairs) / most_pairs)
+        if self._dispatcher is None:
+            together = getattr(self._oracle, "settings_together", None) or 1
+            divided = len(request.settings) * blocks // BLOCKS_TO_DIVIDE
+            most_settings = min(most_settings, max(together, divided))
+        else:
             most_pairs *= math.ceil(blocks / DISPATCHED_LEASES)
             most_settings = len(request.settings)
         place_of = _places(request)
@@ -300,11 +304,7 @@ class Recorded:
         if getattr(self._oracle, "is_slow_to_set", False):
             return len(request.pairs), 1
         batch = getattr(self._oracle, "pairs_at_once", 1)  # as of `RegisteringOracle`
-        most_pairs = batch * math.ceil(PAIRS_A_BLOCK / batch)
-        together = getattr(self._oracle, "settings_together", None) or 1
-        count = len(request.settings) * math.ceil(len(request.pairs) / most_pairs)
-        most_settings = max(together, count // BLOCKS_TO_DIVIDE, 1)
-        return most_pairs, min(most_settings, SETTINGS_A_BLOCK)
+        return batch * math.ceil(PAIRS_A_BLOCK / batch), SETTINGS_A_BLOCK
 
     def _measured(
         self, request: Request, gaps: Sequence[Gap], works: Sequence[Work], shards: "_Shards"
