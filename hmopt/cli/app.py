@@ -35,11 +35,11 @@ EXPORT_EXAMPLE = (
     "hmopt export studies/mine --storage sqlite:///all.db --scope 'label=thalamus,subject=*'"
 )
 
-SPINS = "1000"
-"""How often a thread of OpenMP looks for work before it sleeps.
+SPIN_COUNT = "1000"
+"""Iterations that an idle thread of OpenMP spins before it sleeps (`GOMP_SPINCOUNT` of GNU OpenMP).
 
-By default it looks for milliseconds, and keeps a processor from who computes there: two searches at once on two cores
-then take 13 times as long as one. One search alone is as fast with few looks (`GOMP_SPINCOUNT` of GNU OpenMP)."""
+By default idle threads spin for milliseconds and occupy cores that other processes need: two searches at once on two
+cores then take 13 times as long as one. One search alone is as fast with this count."""
 
 COMMANDS = (
     (commands.new, NEW_EXAMPLE),
@@ -86,5 +86,5 @@ def _version(
 def main() -> None:
     """Run the command line."""
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read once, when torch is imported
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read once, when torch is imported
     app()

@@ -1,4 +1,4 @@
-"""Threads of OpenMP that have nothing to do leave the processor to others."""
+"""Idle threads of OpenMP soon leave their cores to other processes."""
 
 import os
 
@@ -19,7 +19,7 @@ def nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_they_sleep_soon() -> None:
     command.main()
-    assert os.environ["GOMP_SPINCOUNT"] == command.SPINS
+    assert os.environ["GOMP_SPINCOUNT"] == command.SPIN_COUNT
 
 
 @pytest.mark.parametrize(
