@@ -1,13 +1,14 @@
 """A refined registration against SyNCC of ANTs, on one pair of volumes of a hippocampus' size.
 
 SyNCC of ANTsPy runs once with its defaults: an affine transform, then SyN by local
-cross-correlation. hmopt's side is its default network and 25 iterations of refinement at the default
-λ of 0.5. The images are of two subjects of the synthetic cohort, which needs no affine transform.
-Both sides have two threads, and Dice of each is the mean over the structures, moved by linear
-interpolation.
+cross-correlation. hmopt's side is its default network and 50 iterations of refinement by the loss of
+studies/hippocampus, local correlation in a window of 7 voxels and bending energy, at the default λ
+of 0.5. Bending energy does not resist an affine transform, so none comes first. The images are of
+two subjects of the synthetic cohort. Both sides have two threads, and Dice of each is the mean over
+the structures, moved by linear interpolation.
 
-The network is not trained: the seconds do not depend on its weights, and what is given as hmopt's
-Dice is what the iterations alone reach from next to no displacement.
+The network is not trained: the iterations start from next to no displacement. Where hmopt's Dice is
+not the higher one, the row is 0.
 """
 
 import time
@@ -27,8 +28,9 @@ from hmopt.networks import RegistrationNetwork
 from hmopt.spatial import warp
 from hmopt.training import PairLoss, Refinement
 
+LOSS = LossOptions(window=7, regularizer="bending")
 SETTING = {"regularization": 0.5}
-ITERATIONS = 25
+ITERATIONS = 50
 REPETITIONS = 3
 METHOD = "SyNCC"
 SEED = 1
@@ -74,8 +76,8 @@ def dice(moved: NDArray[np.float32], fixed: NDArray[np.bool_]) -> float:
 def by_refinement(
     network: RegistrationNetwork, moving: NDArray[np.float32], fixed: NDArray[np.float32]
 ) -> Move:
-    """Register two images by the network and 25 iterations; return the function that warps an image."""
-    loss = PairLoss(options=LossOptions(), scale=1.0, spacing=None)
+    """Register two images by the network and its refinement; return the function that warps an image."""
+    loss = PairLoss(options=LOSS, scale=1.0, spacing=None)
     refinement = Refinement(loss=loss, iterations=ITERATIONS)
     moving_tensor = torch.from_numpy(moving)[None, None]
     fixed_tensor = torch.from_numpy(fixed)[None, None]
@@ -109,12 +111,12 @@ def mean_dice(pair: SyntheticPair, move: Move) -> float:
     goal=50,
     better="higher",
     unit="×",
-    against="SyNCC of ANTsPy with its defaults, once",
-    network=f"hmopt's default and {ITERATIONS} iterations, 48×64×48",
+    against="SyNCC of ANTsPy with its defaults, once, at a lower Dice",
+    network=f"hmopt's default and {ITERATIONS} iterations by bending energy, 48×64×48",
     is_long=True,
 )
 def against_syncc() -> Measured:
-    """Seconds of a refined registration of one pair against SyNCC's."""
+    """Seconds of a refined registration of one pair against SyNCC's; 0 where its Dice is not higher."""
     pair = make_synthetic_pair(SHAPE)
     torch.manual_seed(0)
     network = RegistrationNetwork(NetworkOptions(), SHAPE).eval()
@@ -134,4 +136,5 @@ def against_syncc() -> Measured:
         f"hmopt {ours:.3g} s with a mean Dice of {our_dice:.3f}, {METHOD} {theirs:.3g} s with "
         f"{their_dice:.3f}, unregistered {mean_dice(pair, unmoved):.3f}; the network is not trained"
     )
-    return Measured(theirs / ours, note)
+    ratio = theirs / ours if our_dice > their_dice else 0.0
+    return Measured(ratio, note)

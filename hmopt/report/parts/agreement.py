@@ -52,6 +52,9 @@ CLOSE = 0.95
 WIDE = 4
 """Small figures in a row."""
 
+CURVE = 3
+"""Settings along the first hyperparameter from which a curve is drawn; fewer are listed."""
+
 
 class AgreementPart(ReportPart):
     """Whether the hypermorph scores as separately trained networks do."""
@@ -69,7 +72,7 @@ class AgreementPart(ReportPart):
         agreements = compared.main.agreements
         labels = [agreement for scope, agreement in agreements.items() if scope != WHOLE_COHORT]
         figures = {"agreement": agreement_figure(agreements[WHOLE_COHORT], space, metric)}
-        if labels:
+        if labels and has_curve(labels[0], space):
             figures["agreement-structures"] = labels_figure(labels, space, metric)
         rows = [_row(agreement) for agreement in agreements.values()]
         return Section(
@@ -199,8 +202,8 @@ def _within(agreement: Agreement) -> str:
 def _notes(compared: BaselineComparison) -> list[str]:
     notes = [
         "The gap is the score of separate networks minus that of hypermorphs, each a mean over random starts. "
-        "Bands are two standard deviations (SD) over random starts. Bars and intervals include the variation over "
-        "subjects (jackknife) and over random starts.",
+        "Bands, or bars of scores, are two standard deviations (SD) over random starts. Bars of gaps, and intervals, "
+        "include the variation over subjects (jackknife) and over random starts.",
         _ranks(compared.main),
         _learning_rates(compared),
         _equal_steps(compared),
@@ -344,10 +347,76 @@ def _full_steps_numbers(compared: BaselineComparison) -> dict[str, Any]:
 
 
 def agreement_figure(agreement: Agreement, space: Space, metric: str) -> Figure:
-    """Draw both curves with two standard deviations over starts, and their gap with its interval below.
+    """Draw both scores with two standard deviations over starts, and their gap with its interval.
 
-    Along the first hyperparameter, with all others at their default.
+    As curves along the first hyperparameter, with all others at their default; where too few settings
+    lie there, all of them one below the other.
     """
+    if has_curve(agreement, space):
+        return _curves_figure(agreement, space, metric)
+    return _settings_figure(agreement, metric)
+
+
+def has_curve(agreement: Agreement, space: Space) -> bool:
+    """Return whether enough settings lie along the first hyperparameter, with all others at their default."""
+    places, _ = along_first(agreement.settings, space)
+    return len(places) >= min(CURVE, len(agreement.settings))
+
+
+def _settings_figure(agreement: Agreement, metric: str) -> Figure:
+    count = len(agreement.settings)
+    rows = -np.arange(count)
+    figure = new_figure(8.4, 0.4 * count + 1.6)
+    scores, gaps = figure.subplots(1, 2, sharey=True)
+    _draw_scores(scores, agreement, rows)
+    _draw_gaps(gaps, agreement, rows)
+    names = [setting_text(setting) for setting in agreement.settings]
+    scores.set_yticks(rows, names)
+    scores.set_ylim(0.4 - count, 0.6)
+    scores.set_xlabel(metric_name(metric))
+    gaps.set_xlabel("gap")
+    for axes in (scores, gaps):
+        axes.grid(axis="y", visible=False)
+        axes.locator_params(axis="x", nbins=5)
+    legend(figure, columns=3, handlelength=2.2)
+    return figure
+
+
+def _draw_scores(axes: Axes, agreement: Agreement, rows: NDArray[np.intp]) -> None:
+    apart = 0.12  # of rows, so that neither mark hides the other
+    kinds = (
+        ("hypermorph", agreement.amortized, agreement.amortized_spread, "o", OWN, apart),
+        ("separate networks", agreement.separate, agreement.seed_spread, "s", OTHER, -apart),
+    )
+    for label, values, deviations, mark, colour, offset in kinds:
+        axes.errorbar(
+            values,
+            rows + offset,
+            xerr=2 * np.nan_to_num(deviations),
+            fmt=mark,
+            color=colour,
+            markerfacecolor=PAPER,
+            capsize=2.5,
+            label=label,
+        )
+
+
+def _draw_gaps(axes: Axes, agreement: Agreement, rows: NDArray[np.intp]) -> None:
+    estimates = np.array([gap.estimate for gap in agreement.gaps])
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.errorbar(
+        estimates[:, 0],
+        rows,
+        xerr=np.abs(estimates[:, 1:] - estimates[:, :1]).T,
+        fmt="o",
+        color=MUTED,
+        markersize=4.5,
+        capsize=2.5,
+        label="separate − hypermorph",
+    )
+
+
+def _curves_figure(agreement: Agreement, space: Space, metric: str) -> Figure:
     figure = new_figure(5.6, 4.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     _draw_curves(upper, agreement, space)

@@ -141,6 +141,33 @@ def test_the_page_shows_the_sections(
     assert (tmp_path / "report" / "figures" / "agreement-structures.png").is_file()
 
 
+def test_settings_that_lie_along_no_curve_are_listed_with_their_scores_and_gaps(
+    alike: BaselineComparison,
+) -> None:
+    space = Space(
+        hyperparameters=(
+            Hyperparameter(name="regularization"),
+            Hyperparameter(name="bending_share", default=0.0),
+        )
+    )
+    along = alike.main.agreements[WHOLE_COHORT]
+    apart = [{**one, "bending_share": 1.0} for one in along.settings]
+    apart[0] = {**apart[0], "bending_share": 0.0}
+    with style():
+        listed = agreement.agreement_figure(replace(along, settings=tuple(apart)), space, "dice")
+        curve = agreement.agreement_figure(along, SPACE, "dice")
+    scores, gaps = listed.axes
+    names = [text.get_text() for text in scores.get_yticklabels()]
+    assert len(names) == len(apart)
+    assert names[1] == "λ = 0.125, β = 1.00"
+    hypermorph, separate = (container[0].get_xdata() for container in scores.containers)
+    assert hypermorph == pytest.approx(along.amortized)
+    assert separate == pytest.approx(along.separate)
+    drawn = gaps.containers[0][0].get_xdata()
+    assert drawn == pytest.approx([one.value for one in along.gaps])
+    assert curve.axes[1].get_xlabel() == "λ"
+
+
 def gap(
     compared: BaselineComparison, value: float, error: float, subjects: int = 9, starts: int = 3
 ) -> str:
