@@ -19,6 +19,7 @@ from hmopt.data.names import read_label_table
 from hmopt.data.spreadsheets import read_table
 from hmopt.errors import DataError, DeclarationError
 
+_OWN_COLUMNS = {*RESERVED, "image", "label", "subject", "points", "session", "modality", "run"}
 LABEL_SUFFIX = "dseg"
 _LABEL_SUFFIXES = ("dseg", "probseg", "mask")
 _IMAGE_ENDINGS = (".nii.gz", ".nii")
@@ -442,7 +443,7 @@ def _participants(table: pd.DataFrame, dataset: Path) -> tuple[pd.DataFrame, lis
         dataset = dataset.absolute().parents[1]
     whole = dataset / "participants.tsv"
     if whole.is_file():
-        people = read_table(whole, "a table of participants")
+        people = _without_own_names(read_table(whole, "a table of participants"), "participant_id")
         described, said = _joined(described, people, whole, {"participant_id": "subject"})
         notes += said
     if "session" not in table:
@@ -451,13 +452,24 @@ def _participants(table: pd.DataFrame, dataset: Path) -> tuple[pd.DataFrame, lis
     for subject in table["subject"].unique():
         path = dataset / subject / f"{subject}_sessions.tsv"
         if path.is_file():
-            found[subject] = read_table(path, "a table of sessions")
+            visits_of_subject = read_table(path, "a table of sessions")
+            found[subject] = _without_own_names(visits_of_subject, "session_id")
     visits = [visit.assign(subject=subject) for subject, visit in found.items()]
     if visits:
         keys = {"session_id": "session", "subject": "subject"}
         described, said = _joined(described, pd.concat(visits), dataset, keys)
         notes += said
     return described, notes
+
+
+def _without_own_names(described: pd.DataFrame, key: str) -> pd.DataFrame:
+    """Return a table of BIDS whose columns have no name that hmopt gives to columns of its own."""
+    clashing = [
+        str(column)
+        for column in described
+        if column != key and str(column).strip().lower() in _OWN_COLUMNS
+    ]
+    return described.rename(columns={column: f"participant_{column}" for column in clashing})
 
 
 def _joined(
@@ -473,16 +485,17 @@ def _joined(
         bare = named[column].str.removeprefix(prefix)
         named[column] = prefix + bare
     named = named.drop_duplicates(list(keys.values()))
-    clashing = [str(column) for column in named if column in RESERVED]
-    named = named.rename(columns={column: f"participant_{column}" for column in clashing})
     on = list(keys.values())
     told = [str(column) for column in named if column not in on]
     # what a session says of a person replaces what was said of the person in general
     kept = table.drop(columns=[column for column in told if column in table])
     joined = kept.merge(named[[*on, *told]], on=on, how="left")
     for column in told:
-        filled = joined[column].fillna("n/a")
-        joined[column] = filled.where(filled != "", "n/a")
+        values = joined[column].where(joined[column] != "")
+        if column in table:
+            in_general = table[column].set_axis(joined.index)
+            values = values.fillna(in_general)
+        joined[column] = values.fillna("n/a")
     unknown = sorted(set(table["subject"]) - set(named["subject"]))
     if not unknown:
         return joined, []
@@ -503,7 +516,13 @@ def _label_names(labels: Sequence[_File], roots: Sequence[Path]) -> dict[int, st
     tables = _tables(roots)
     names: dict[int, str] = {}
     origin: dict[int, Path] = {}
-    used = {_table_of(label, tables) for label in labels}
+    by_subject: dict[str, dict[Path, Mapping[str, str]]] = defaultdict(dict)
+    for path, entities in tables.items():
+        by_subject[_plain(entities.get("sub", ""))][path] = entities
+    used = set()
+    for label in labels:
+        of_subject = by_subject[_plain(label.get("sub"))]
+        used.add(_table_of(label, {**by_subject[""], **of_subject}))
     for path in sorted(path for path in used if path is not None):
         for code, name in read_label_table(path).names.items():
             if names.setdefault(code, name) != name:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field, NonNegativeFloat
 
+from hmopt.data.manifest import known_values
 from hmopt.data.pairs import possible_pairs
 from hmopt.data.prepared import GRIDS, PreparedCohort
 from hmopt.data.preprocessing import image_hash
@@ -284,7 +285,8 @@ def _hashes(cohort: PreparedCohort, scans: Iterable[str]) -> list[str]:
 def _modalities(rows: Any) -> list[str]:
     for column in rows:
         if str(column).lower() == "modality":
-            return sorted({str(value) for value in rows[column]})
+            known = known_values(rows[[column]])[column].dropna()
+            return sorted(set(known))
     return []
 
 

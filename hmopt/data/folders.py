@@ -1,16 +1,17 @@
 """The images and label maps that lie in two folders, and which belong together."""
 
 import json
+import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from hmopt.data.formats import PAIRED, READ, advice_about, format_of, image_name, other_file
-from hmopt.data.people import find_people, subject_entity
+from hmopt.data.people import find_people, session_entity, subject_entity
 from hmopt.data.spreadsheets import read_text
 from hmopt.errors import DataError
 from hmopt.files import given_path
@@ -62,7 +63,7 @@ def list_folders(images: Path | None, labels: Path | None) -> tuple[pd.DataFrame
     cases = _cases(image_files, label_files)
     image_files, channel_note = _one_channel(image_files, cases)
     label_maps = _LabelMaps(labels, label_files, image_files)
-    people = find_people([cases[image] for image in image_files])
+    people = find_people(_told_apart(images, image_files, cases))
     table = pd.DataFrame(
         {
             "image": image_files,
@@ -70,11 +71,12 @@ def list_folders(images: Path | None, labels: Path | None) -> tuple[pd.DataFrame
             "subject": list(people.subjects),
         }
     )
+    _check_shared_label_maps(table)
     for name, values in people.columns.items():
         table[name] = list(values)
     unused = sorted(set(label_files) - set(table["label"]) - set(image_files))
     unused_note = _unused_note(labels, unused) if unused and not same else None
-    notes = (image_note, unused_note, channel_note, people.doubt)
+    notes = (image_note, unused_note, channel_note, people.doubt, _same_name_note(table))
     return table, tuple(note for note in notes if note)
 
 
@@ -87,6 +89,52 @@ def _existing(folder: Path | None) -> Path:
             advice="Correct the path.",
         )
     return folder
+
+
+def _told_apart(root: Path, images: Sequence[Path], cases: Mapping[Path, str]) -> list[str]:
+    """Return the names of cases; where some are equal, those of all with the fewest folders that tell them apart.
+
+    `001/t1.nii.gz` and `002/t1.nii.gz` become `001_t1` and `002_t1`.
+    """
+    folders = [image.parent.relative_to(root).parts for image in images]
+    deepest = max(len(parts) for parts in folders)
+    names = [cases[image] for image in images]
+    for depth in range(1, deepest + 1):
+        if len(set(names)) == len(names):
+            break
+        above = [parts[-depth:] for parts in folders]
+        names = [
+            "_".join([*parts, cases[image]]) for parts, image in zip(above, images, strict=True)
+        ]
+    return names
+
+
+def _check_shared_label_maps(table: pd.DataFrame) -> None:
+    """Refuse that two images of one name, which lie in two folders, get one label map."""
+    first: dict[tuple[str, Path], Path] = {}
+    for image, label in zip(table["image"], table["label"], strict=True):
+        other = first.setdefault((_plain(image_name(image)), label), image)
+        if other.parent != image.parent:
+            raise DataError(
+                str(image),
+                expected="a label map of its own",
+                got=f"{label}, that of {other}",
+                advice="Add it in a folder of the same name, or give a manifest.",
+            )
+
+
+def _same_name_note(table: pd.DataFrame) -> str | None:
+    """Return which two images of one name and one subject lie in different folders, as a sentence."""
+    first: dict[tuple[str, str], Path] = {}
+    for image, subject in zip(table["image"], table["subject"], strict=True):
+        other = first.setdefault((_plain(image_name(image)), subject), image)
+        tells_visit = session_entity(str(image.parent).replace(os.sep, "_"))
+        if other is not image and tells_visit is None:
+            return (
+                f"{other} and {image} are taken for scans of one person, {subject}: "
+                "if they are not, give a manifest with a column subject."
+            )
+    return None
 
 
 def _unused_note(labels: Path, unused: Sequence[Path]) -> str:
@@ -105,22 +153,23 @@ class _LabelMaps:
 
     def __init__(self, folder: Path, labels: Sequence[Path], images: Sequence[Path]) -> None:
         self._folder = folder
-        self._by_name: dict[str, list[Path]] = defaultdict(list)
-        self._by_stem: dict[str, list[Path]] = defaultdict(list)
-        self._by_case: dict[str, list[Path]] = defaultdict(list)
-        self._by_scan: dict[str, list[Path]] = defaultdict(list)
+        self._by_name: dict[str, _Candidates] = defaultdict(_Candidates)
+        self._by_stem: dict[str, _Candidates] = defaultdict(_Candidates)
+        self._by_case: dict[str, _Candidates] = defaultdict(_Candidates)
+        self._by_scan: dict[str, _Candidates] = defaultdict(_Candidates)
         taken = set(images)
         for label in labels:
             if label in taken and len(taken) < len(labels):
                 continue
+            folders = set(label.relative_to(folder).parent.parts)
             name = _plain(label.name)
-            self._by_name[name].append(label)
+            self._by_name[name].add(label, folders)
             stem = image_name(label)
-            self._by_stem[_plain(stem)].append(label)
+            self._by_stem[_plain(stem)].add(label, folders)
             case = _LABEL_WORD.sub("", stem)
-            self._by_case[_plain(case)].append(label)
+            self._by_case[_plain(case)].add(label, folders)
             scan = _scan_key(stem, _LABEL_WORD)
-            self._by_scan[scan].append(label)
+            self._by_scan[scan].add(label, folders)
 
     def of(self, image: Path, case: str) -> Path:
         """Return the label map of an image of a case; where there is none, one of its name."""
@@ -131,9 +180,7 @@ class _LabelMaps:
             (self._by_scan, _scan_key(case, _IMAGE_WORD)),
         ]
         for table, key in ways:
-            found: Sequence[Path] = table.get(key, [])
-            if len(found) > 1:
-                found = _nearest(found, image, self._folder)
+            found = table[key].nearest(image) if key in table else []
             if len(found) > 1:
                 names = [str(path.relative_to(self._folder)) for path in found[:4]]
                 raise DataError(
@@ -145,6 +192,32 @@ class _LabelMaps:
             if found:
                 return found[0]
         return self._folder / image.name
+
+
+class _Candidates:
+    """Label maps of one name."""
+
+    def __init__(self) -> None:
+        self._paths: list[Path] = []
+        self._by_folder: dict[str, list[Path]] = defaultdict(list)
+
+    def add(self, path: Path, folders: set[str]) -> None:
+        """Add one, with the names of the folders that it lies in."""
+        self._paths.append(path)
+        for name in folders:
+            self._by_folder[name].append(path)
+
+    def nearest(self, image: Path) -> list[Path]:
+        """Return those that lie in most folders of the same names as an image."""
+        shared: Counter[Path] = Counter()
+        for name in set(image.parent.parts):
+            inside = self._by_folder.get(name, [])
+            if len(inside) < len(self._paths):  # a folder that all lie in tells none apart
+                shared.update(inside)
+        if not shared:
+            return self._paths
+        most = max(shared.values())
+        return sorted(path for path, count in shared.items() if count == most)
 
 
 def _plain(text: str) -> str:
@@ -159,18 +232,6 @@ def _scan_key(stem: str, word: re.Pattern[str]) -> str:
         entities = _BIDS_ENTITY.sub("", stem)
         key = re.sub(r"_[^_-]+$", "", entities)
     return _plain(key)
-
-
-def _nearest(found: Sequence[Path], image: Path, folder: Path) -> list[Path]:
-    """Return those of several label maps that lie in folders of the same names as the image."""
-    image_folders = set(image.parent.parts)
-    shared = {}
-    for path in found:
-        inside = path.relative_to(folder)
-        common = image_folders.intersection(inside.parent.parts)
-        shared[path] = len(common)
-    most = max(shared.values())
-    return [path for path in found if shared[path] == most]
 
 
 def _images_in(
@@ -248,7 +309,7 @@ def is_label_name(path: Path) -> bool:
 
 
 def _without_label_maps(files: Sequence[Path]) -> list[Path]:
-    images = [path for path in files if not _LABEL_WORD.search(image_name(path))]
+    images = [path for path in files if not is_label_name(path)]
     if len(images) == len(files):
         raise DataError(
             str(files[0].parent),

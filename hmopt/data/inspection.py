@@ -283,7 +283,9 @@ class Inspection:
 
 
 def inspect_cohort(cohort: Cohort, track: Track = silent, seed: int = 0) -> Inspection:
-    """Return the facts of a cohort; every label map is read, images are not.
+    """Return the facts of a cohort; every label map is read, and of images the headers.
+
+    Where label maps hardly overlap, some images are read too, to measure what affine alignment brings.
 
     Parameters
     ----------
@@ -316,7 +318,7 @@ def inspect_cohort(cohort: Cohort, track: Track = silent, seed: int = 0) -> Insp
         cohort=cohort,
         scans=scans,
         placement=placement,
-        headers=read_header_facts(lattices),
+        headers=read_header_facts({image: read_lattice(image) for image in images}),
         axes=axes,
     )
     if inspection.roughly_aligned or inspection.slice_axis is not None:

@@ -25,7 +25,13 @@ NAMES = ("landmark", "name", "label", "id")
 """Columns that may tell which landmark a row is; the first one whose values are all different does."""
 
 _MARKUPS = ".fcsv"
-_MARKUPS_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
+_MARKUPS_COLUMNS = (
+    "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID,positionStatus,autoCreated"
+)
+"""The last two since version 5 of 3D Slicer, which leaves them unnamed."""
+_TILTED = 1e-3
+"""Share of a voxel's step within the plane by which a step across it may move x or y."""
+_COMMENT = re.compile(r"^#.*", re.MULTILINE)
 _SYSTEM = re.compile(r"^#\s*CoordinateSystem\s*=\s*(\w+)", re.MULTILINE)
 _SYSTEMS: Mapping[str, Axes] = {"0": "ras", "ras": "ras", "1": "lps", "lps": "lps"}
 
@@ -46,6 +52,8 @@ class Landmarks:
         (4, 4): voxel of the file to world, in mm.
     origin
         What an error names as the place.
+    named_by
+        Column of the file that holds the names; None where there is none.
     """
 
     names: tuple[str, ...]
@@ -53,6 +61,7 @@ class Landmarks:
     voxels: NDArray[np.float64]
     affine: NDArray[np.float64]
     origin: str
+    named_by: str | None = None
 
     @property
     def identity(self) -> str:
@@ -84,7 +93,8 @@ def correspond(moving: Landmarks, fixed: Landmarks) -> Correspondence:
     Raises
     ------
     DataError
-        If landmarks are told by the order of the rows, and there are not as many in both images.
+        If landmarks are told by the order of the rows, and there are not as many in both images; or by names of
+        different columns, of which none is shared.
 
     Examples
     --------
@@ -109,6 +119,13 @@ def correspond(moving: Landmarks, fixed: Landmarks) -> Correspondence:
         place_in_moving = {name: row for row, name in enumerate(moving.names)}
         fixed_rows = [row for row, name in enumerate(fixed.names) if name in place_in_moving]
         moving_rows = [place_in_moving[fixed.names[row]] for row in fixed_rows]
+        if not fixed_rows and moving.named_by != fixed.named_by:
+            raise DataError(
+                moving.origin,
+                expected=f"landmarks named by the column {fixed.named_by}, as in {fixed.origin}",
+                got=f"the column {moving.named_by}, and no name in common",
+                advice="Name them alike in a column landmark of both files.",
+            )
     return Correspondence(
         moving=moving.voxels[moving_rows],
         fixed=fixed.voxels[fixed_rows],
@@ -175,6 +192,8 @@ def read_landmarks(path: Path, lattice: Lattice, coordinates: Coordinates) -> La
             str(path), expected="landmarks", got="none", advice="Add them, or leave the file out."
         )
     meant = said or coordinates
+    if not _has_z(file):
+        _check_plane(path, lattice, meant)
     if meant == "voxel":
         voxels = points
     else:
@@ -184,14 +203,15 @@ def read_landmarks(path: Path, lattice: Lattice, coordinates: Coordinates) -> La
         # a point of a plane lies on it, wherever the plane lies in the world
         voxels = np.column_stack([voxels[:, :2], np.zeros(len(voxels))])
     _check_near(path, voxels, lattice, meant)
-    names = _names(file)
+    named_by, names = _names(file)
     numbers = tuple(str(number + 1) for number in range(len(points)))
     return Landmarks(
         names=names or numbers,
-        are_named=names is not None,
+        are_named=named_by is not None,
         voxels=voxels,
         affine=lattice.affine,
         origin=str(path),
+        named_by=named_by,
     )
 
 
@@ -208,15 +228,16 @@ def _read_file(path: Path) -> tuple[PointFile, Axes | None]:
         return read_points(path), None
     # Learn2Reg's files have no line of names
     first, *_ = text.strip().splitlines()
-    columns = ",".join("xyz"[: len(first.split(","))])
-    table = parse_table(f"{columns}\n{text}", path, "a table of points")
+    columns = "xyz"[: len(first.split(","))]
+    table = parse_table(text, path, "a table of points", list(columns))
     return _checked(path, table), None
 
 
 def _read_markups(path: Path, text: str) -> tuple[PointFile, Axes | None]:
     """Read the table of 3D Slicer, whose names of columns stand in a comment."""
-    rows = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    content = "\n".join([_MARKUPS_COLUMNS, *rows])
+    columns = _MARKUPS_COLUMNS.split(",")
+    # comments leave their lines empty, so that errors name lines of the file
+    content = _COMMENT.sub("", text)
     found = _SYSTEM.search(text)
     # versions before 4.11 wrote RAS without saying so
     system = found[1].lower() if found else "ras"
@@ -227,7 +248,7 @@ def _read_markups(path: Path, text: str) -> tuple[PointFile, Axes | None]:
             got=system,
             advice="Write it again from 3D Slicer, or as .csv.",
         )
-    table = parse_table(content, path, "a list of points of 3D Slicer")
+    table = parse_table(content, path, "a list of points of 3D Slicer", columns)
     return _checked(path, table), _SYSTEMS[system]
 
 
@@ -253,18 +274,38 @@ def _has_z(file: PointFile) -> bool:
     return "z" in columns
 
 
-def _names(file: PointFile) -> tuple[str, ...] | None:
-    """Return which landmark each row is; None where no column says."""
+def _check_plane(path: Path, lattice: Lattice, meant: Coordinates) -> None:
+    """Refuse points without z where z is not told by the image: a volume, or a plane across x and y of the world."""
+    if lattice.shape[2] != 1:
+        raise DataError(
+            str(path),
+            expected="columns x, y and z, as the image is a volume",
+            got="no z",
+            advice="Add z.",
+        )
+    columns = lattice.affine[:2, :3]
+    depth = np.abs(columns[:, 2]).max()
+    if meant != "voxel" and depth > _TILTED * np.abs(columns).max():
+        raise DataError(
+            str(path),
+            expected="columns x, y and z, as the plane of the image is not axial",
+            got="no z",
+            advice="Add z, or give voxels and set cohort.point_coordinates to voxel.",
+        )
+
+
+def _names(file: PointFile) -> tuple[str | None, tuple[str, ...]]:
+    """Return the column that says which landmark each row is, and what it says; None and nothing where none does."""
     if not isinstance(file, PointTable):
-        return None
+        return None, ()
     by_name = {str(column).strip().lower(): column for column in file.table.columns}
     for name in NAMES:
         if name not in by_name:
             continue
         values = file.table[by_name[name]].astype(str)
         if values.is_unique and (values != "").all():
-            return tuple(values)
-    return None
+            return name, tuple(values)
+    return None, ()
 
 
 def _check_near(

@@ -1,6 +1,7 @@
 """Pairs of images: which are possible, which are drawn, and which a CSV lists."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
@@ -226,9 +227,10 @@ def list_pairs(path: Path, images: pd.DataFrame) -> list[Pair]:
         same twice.
     """
     table = read_pair_names(path)
+    slices = _slices_by_name(images)
     pairs: list[Pair] = []
     for line, moving, fixed in table.itertuples(name=None):
-        pairs += _listed_pairs(moving, fixed, images, f"{path}, line {line}")
+        pairs += _listed_pairs(moving, fixed, slices, f"{path}, line {line}")
     return list(dict.fromkeys(pairs))
 
 
@@ -375,10 +377,12 @@ def check_columns(options: PairsOptions, columns: Sequence[str]) -> None:
         )
 
 
-def _listed_pairs(moving: str, fixed: str, images: pd.DataFrame, origin: str) -> list[Pair]:
+def _listed_pairs(
+    moving: str, fixed: str, slices: Mapping[str, dict[int, tuple[str, str]]], origin: str
+) -> list[Pair]:
     """Return the pairs that one row of a CSV stands for: one, or one a slice."""
-    moving_slices = _slices_by_index(moving, images, origin)
-    fixed_slices = _slices_by_index(fixed, images, origin)
+    moving_slices = _slices_of(moving, slices, origin)
+    fixed_slices = _slices_of(fixed, slices, origin)
     pairs = []
     for index, (moving_name, moving_subject) in moving_slices.items():
         if index not in fixed_slices:
@@ -403,17 +407,27 @@ def _listed_pairs(moving: str, fixed: str, images: pd.DataFrame, origin: str) ->
     return pairs
 
 
-def _slices_by_index(name: str, images: pd.DataFrame, origin: str) -> dict[int, tuple[str, str]]:
+def _slices_of(
+    name: str, slices: Mapping[str, dict[int, tuple[str, str]]], origin: str
+) -> dict[int, tuple[str, str]]:
     """Return name and subject of the slices that a name stands for, by the index of the slice."""
     # a file's own name is taken too, as spreadsheets list files
-    names = (name, image_name(Path(name)))
-    found = images[images.index.isin(names) | images["scan"].isin(names)]
-    if found.empty:
+    found = {**slices.get(name, {}), **slices.get(image_name(Path(name)), {})}
+    if not found:
         raise DataError(
             origin,
             expected="an image of a subject to search on",
             got=repr(name),
             advice="Correct the name, or put its subject into split.search.",
         )
-    rows = zip(found["slice"], found.index, found["subject"], strict=True)
-    return {index: (image, subject) for index, image, subject in rows}
+    return found
+
+
+def _slices_by_name(images: pd.DataFrame) -> dict[str, dict[int, tuple[str, str]]]:
+    """Return name and subject of slices by their index, by the name of the slice and by that of its image."""
+    slices: dict[str, dict[int, tuple[str, str]]] = defaultdict(dict)
+    rows = zip(images.index, images["scan"], images["slice"], images["subject"], strict=True)
+    for name, scan, index, subject in rows:
+        slices[name][index] = (name, subject)
+        slices[scan][index] = (name, subject)
+    return slices

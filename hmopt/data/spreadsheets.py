@@ -101,15 +101,24 @@ def read_table(path: Path, kind: str) -> pd.DataFrame:
     return parse_table(text, path, kind)
 
 
-def parse_table(text: str, path: Path, kind: str) -> pd.DataFrame:
-    """Return the table that a text holds; `path` is what errors name, the rest as of `read_table`."""
+def parse_table(
+    text: str, path: Path, kind: str, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Return the table that a text holds.
+
+    `path` is what errors name, and `columns` the names of the columns where the text has none; the rest is as of
+    `read_table`.
+    """
     lines = _rows(text, path, kind)
     if not lines:
         raise DataError(str(path), expected=kind, got="an empty file", advice="Correct the file.")
     if "\0" in text:
         raise DataError(str(path), expected=kind, got="a NUL character", advice="Correct the file.")
-    _, header = lines[0]
-    rows = [(line, values) for line, values in lines[1:] if any(values)]
+    if columns is None:
+        (_, header), *lines = lines
+    else:
+        header = list(columns)
+    rows = [(line, values) for line, values in lines if any(values)]
     width = _length(header)
     for line, values in rows:
         if _length(values) > width:
@@ -130,12 +139,12 @@ def parse_table(text: str, path: Path, kind: str) -> pd.DataFrame:
                 got=f"none for column {place + 1}",
                 advice="Name it in the first line.",
             )
-    columns = [header[place] for place in named]
-    for name in columns:
+    names = [header[place] for place in named]
+    for name in names:
         check_name(name, str(path))
-    _check_columns_once(columns, path)
+    _check_columns_once(names, path)
     index = pd.Index([line for line, _ in rows], name="line", dtype="int64")
-    return pd.DataFrame(cells[:, named], columns=columns, index=index, dtype=str)
+    return pd.DataFrame(cells[:, named], columns=names, index=index, dtype=str)
 
 
 def rename_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:

@@ -313,7 +313,8 @@ class LossOptions(Options):
     """Window width of `lncc`, in voxels; odd. If `window` is a hyperparameter: the width at which
     the scale is estimated."""
     regularizer: Annotated[str, OneOf(REGULARIZERS)] = "gradient"
-    """Regularizer of the velocity: `gradient` (mean squared), `bending` (energy), or one of a plugin."""
+    """Regularizer of the velocity: `gradient` (mean squared), `bending` (energy), or one of a plugin.
+    Bending energy does not penalize affine differences: it suits images that are only roughly aligned."""
     scale: float | None = Field(default=None, gt=0, le=1e6)
     """Factor of the similarity loss; by default estimated on training subjects and stored with the
     model."""

@@ -409,3 +409,67 @@ def test_the_prepared_cohort_is_the_same_in_whichever_order_label_maps_are_store
     assert before.identity != after.identity
     for name in before.images.index:
         np.testing.assert_array_equal(before.label_map(name), after.label_map(name))
+
+
+def test_people_are_told_by_their_folders_where_files_have_equal_names(folder: Any) -> None:
+    folder.images([f"{number:03}/t1.nii.gz" for number in EIGHT])
+    outcome = folder.new()
+    assert outcome.cases == (8, 8)
+    assert outcome.warnings == []
+    assert folder.table["subject"].tolist() == [f"{number:03}_t1" for number in EIGHT]
+
+
+def test_subjects_of_bids_folders_are_read_where_files_do_not_name_them(folder: Any) -> None:
+    folder.images([f"sub-{number}/T1.nii.gz" for number in EIGHT])
+    assert folder.new().cases == (8, 8)
+    assert folder.table["subject"].tolist() == [f"sub-{number}" for number in EIGHT]
+
+
+def test_an_image_without_a_label_map_does_not_get_that_of_its_namesake(folder: Any) -> None:
+    folder.images([f"{site}/sub-{number}_T1w.nii.gz" for site in "AB" for number in range(4)])
+    for number in range(4):
+        (folder.root / f"labelsTr/B/sub-{number}_T1w.nii.gz").unlink()
+    line = folder.refused_folders()
+    assert "B/sub-0_T1w.nii.gz: expected a label map of its own" in line
+    assert "labelsTr/A/sub-0_T1w.nii.gz" in line
+
+
+def test_namesakes_of_two_sites_are_told(folder: Any) -> None:
+    folder.images([f"{site}/sub-{number}_T1w.nii.gz" for site in "AB" for number in range(8)])
+    outcome = folder.new()
+    assert outcome.cases == (16, 8)
+    (warning,) = outcome.warnings
+    assert "A/sub-0_T1w.nii.gz" in warning
+    assert "taken for scans of one person, sub-0" in warning
+
+
+def test_namesakes_of_two_sessions_are_one_person_without_a_word(folder: Any) -> None:
+    names = [f"sub-{n}/ses-{visit}/T1w.nii.gz" for n in range(8) for visit in "ab"]
+    folder.images(names)
+    outcome = folder.new()
+    assert outcome.cases == (16, 8)
+    assert outcome.warnings == []
+
+
+def test_a_second_segmentation_beside_images_is_a_label_map(folder: Any) -> None:
+    for number in EIGHT:
+        folder.write(f"both/sub-{number}_T1w.nii.gz", folder.image(number))
+        folder.write(f"both/sub-{number}_dseg.nii.gz", folder.labels(number))
+        folder.write(f"both/sub-{number}_dseg139.nii.gz", folder.labels(number))
+    both = folder.root / "both"
+    line = folder.refused("new", folder.study, "--images", both, "--labels", both)
+    assert "sub-0_T1w.nii.gz: expected one label map" in line
+    assert "sub-0_dseg.nii.gz, sub-0_dseg139.nii.gz" in line
+
+
+def test_label_maps_of_equal_names_are_found_by_their_folders(folder: Any) -> None:
+    folder.images(
+        [f"sub-{number}/anat/T1.nii.gz" for number in EIGHT],
+        [f"sub-{number}/anat/seg/labels.nii.gz" for number in EIGHT],
+    )
+    for number in EIGHT:
+        old = folder.root / f"labelsTr/sub-{number}/anat/seg/labels.nii.gz"
+        old.rename(old.with_name("T1_labels.nii.gz"))
+    assert folder.new().cases == (8, 8)
+    for image, label in zip(folder.table["image"], folder.table["label"], strict=True):
+        assert label.relative_to(folder.root / "labelsTr").parts[0] == image.parent.parent.name

@@ -93,6 +93,39 @@ def test_participants_and_sessions_become_columns(dataset: Dataset) -> None:
     assert found["participant_task"].tolist() == ["x", "x", "y", "y"]
 
 
+def test_columns_of_participants_never_replace_those_of_images(dataset: Dataset) -> None:
+    dataset.scans(["01", "02"], ["a", "b"])
+    dataset.labels(["01", "02"], ["a", "b"])
+    own = ["label", "Subject", "session", "points", "image"]
+    dataset.write(
+        "participants.tsv",
+        "\n".join(
+            [
+                "\t".join(["participant_id", *own]),
+                *(f"sub-{n}\t1\t2\t3\t4\t5" for n in ("01", "02")),
+            ]
+        ),
+    )
+    dataset.write("sub-01/sub-01_sessions.tsv", "session_id\tsubject\nses-a\tx\nses-b\ty\n")
+    found = read_bids(BidsQuery(dataset=dataset.root)).images
+    assert found["subject"].tolist() == ["sub-01", "sub-01", "sub-02", "sub-02"]
+    assert found["session"].tolist() == ["ses-a", "ses-b"] * 2
+    assert names(found, "label")[0] == "sub-01_ses-a_dseg.nii.gz"
+    assert not {str(name).lower() for name in found} & {"points"}
+    for value, name in enumerate(own, 1):
+        assert found[f"participant_{name}"].tolist() == [str(value)] * 4
+    assert found["participant_subject"].tolist() == ["x", "y", "n/a", "n/a"]
+
+
+def test_what_is_known_of_a_person_stays_where_sessions_do_not_say(dataset: Dataset) -> None:
+    dataset.scans(["01", "02"], ["a", "b"])
+    dataset.labels(["01", "02"], ["a", "b"])
+    dataset.write("participants.tsv", "participant_id\tage\nsub-01\t30\nsub-02\t40\n")
+    dataset.write("sub-01/sub-01_sessions.tsv", "session_id\tage\nses-b\t31\n")
+    found = read_bids(BidsQuery(dataset=dataset.root)).images
+    assert found["age"].tolist() == ["30", "31", "40", "40"]
+
+
 def test_images_without_a_label_map_are_left_out_and_told(dataset: Dataset) -> None:
     dataset.scans(["01", "02", "03"])
     dataset.labels(["01", "03"])

@@ -111,3 +111,8 @@ def test_facts_are_sizes_overlaps_sampling_and_hashes(cohort: PreparedCohort) ->
 def test_facts_survive_the_header(cohort: PreparedCohort) -> None:
     facts = measure_facts(cohort, ["a", "b"], {})
     assert CohortFacts.model_validate_json(facts.model_dump_json()) == facts
+
+
+def test_an_unknown_modality_is_none(cohort: PreparedCohort) -> None:
+    cohort.images["Modality"] = ["T1", "n/a"]
+    assert measure_facts(cohort, ["a", "b"], {}).modalities == ["T1"]

@@ -37,6 +37,11 @@ SLICER = (
 )
 
 
+SLICER_5 = "# Markups fiducial file version = 5.2\n# CoordinateSystem = LPS\n" + "\n".join(
+    f"{number},{row},0,0,0,1,1,1,0,F-{number},,,2,0" for number, row in enumerate(rows(LPS), 1)
+)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "coordinates", "names"),
     [
@@ -45,6 +50,7 @@ SLICER = (
         ("learn2reg.csv", LEARN2REG, "voxel", ("1", "2")),
         # the file itself says LPS
         ("slicer.fcsv", SLICER, "ras", ("F-1", "F-2")),
+        ("slicer-5.fcsv", SLICER_5, "ras", ("F-1", "F-2")),
     ],
 )
 def test_the_same_points_are_read_from_each_format(
@@ -55,7 +61,7 @@ def test_the_same_points_are_read_from_each_format(
     found = read_landmarks(path, LATTICE, coordinates)  # type: ignore[arg-type]
     np.testing.assert_allclose(found.voxels, VOXELS)
     assert found.names == names
-    assert found.are_named == (name in ("ants.csv", "slicer.fcsv"))
+    assert found.are_named == (name.endswith(".fcsv") or name == "ants.csv")
 
 
 def test_a_point_of_a_plane_lies_on_it_wherever_the_plane_is(tmp_path: Path) -> None:
@@ -79,6 +85,58 @@ def test_what_cannot_be_landmarks_is_refused(tmp_path: Path, text: str, message:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=message):
         read_landmarks(path, LATTICE, "ras")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("points.csv", "1,2,3\n1,left,3\n", 2),
+        ("points.fcsv", SLICER.replace("0,F-2", "0,F-2,a,b,c,d,e"), 5),
+        ("points.fcsv", SLICER.replace("\n2,", "\n2,left"), 5),
+    ],
+)
+def test_an_error_names_the_line_of_the_file(
+    tmp_path: Path, name: str, text: str, line: int
+) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=f"line {line}: expected"):
+        read_landmarks(path, LATTICE, "voxel")
+
+
+CORONAL = np.array([[-2.0, 0, 0, 20], [0, 0, 1.5, 3], [0, 1.5, 0, 1], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("lattice", "coordinates", "message"),
+    [
+        (LATTICE, "ras", "as the image is a volume, got no z"),
+        (LATTICE, "voxel", "as the image is a volume, got no z"),
+        (Lattice(shape=(20, 20, 1), affine=CORONAL), "ras", "is not axial, got no z"),
+    ],
+)
+def test_points_without_z_are_refused_where_the_image_does_not_tell_it(
+    tmp_path: Path, lattice: Lattice, coordinates: str, message: str
+) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text("name,x,y\na,18,3\n", encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        read_landmarks(path, lattice, coordinates)  # type: ignore[arg-type]
+
+
+def test_voxels_of_a_plane_need_no_z_however_it_lies(tmp_path: Path) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text("name,x,y\na,4,2\n", encoding="utf-8")
+    plane = Lattice(shape=(20, 20, 1), affine=CORONAL)
+    np.testing.assert_allclose(read_landmarks(path, plane, "voxel").voxels, [[4, 2, 0]])
+
+
+def test_names_of_different_columns_that_share_nothing_are_refused(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    one.write_text("label,id,x,y,z\nA,1,2,0,1\nB,2,4,0,1\n", encoding="utf-8")
+    other.write_text("label,id,x,y,z\nA,1,6,0,1\nA,2,8,0,1\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"the column id, as in .*other\.csv, got the column label"):
+        correspond(*(read_landmarks(path, LATTICE, "ras") for path in (one, other)))
 
 
 def test_names_tell_which_landmarks_are_the_same(tmp_path: Path) -> None:
