@@ -164,8 +164,8 @@ def read_landmarks(path: Path, lattice: Lattice, coordinates: Coordinates) -> La
     Parameters
     ----------
     path
-        `.csv` or `.tsv` with columns x, y and z, of which z may be left out for a 2-D image (in mm: for an axial one), and one of `NAMES`; a
-        `.csv` of numbers alone, as of Learn2Reg; `.fcsv` of 3D Slicer; or legacy `.vtk`.
+        `.csv` or `.tsv` with columns x, y and z, of which z may be left out for a 2-D image (in mm: for an axial
+        one), and one of `NAMES`; a `.csv` of numbers alone, as of Learn2Reg; `.fcsv` of 3D Slicer; or legacy `.vtk`.
     lattice
         Of the image's file.
     coordinates
