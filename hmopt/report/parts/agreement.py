@@ -72,7 +72,7 @@ class AgreementPart(ReportPart):
         agreements = compared.main.agreements
         labels = [agreement for scope, agreement in agreements.items() if scope != WHOLE_COHORT]
         figures = {"agreement": agreement_figure(agreements[WHOLE_COHORT], space, metric)}
-        if labels and has_curve(labels[0], space):
+        if labels and has_curve(labels[0].settings, space):
             figures["agreement-structures"] = labels_figure(labels, space, metric)
         rows = [_row(agreement) for agreement in agreements.values()]
         return Section(
@@ -352,15 +352,15 @@ def agreement_figure(agreement: Agreement, space: Space, metric: str) -> Figure:
     As curves along the first hyperparameter, with all others at their default; where too few settings
     lie there, all of them one below the other.
     """
-    if has_curve(agreement, space):
+    if has_curve(agreement.settings, space):
         return _curves_figure(agreement, space, metric)
     return _settings_figure(agreement, metric)
 
 
-def has_curve(agreement: Agreement, space: Space) -> bool:
+def has_curve(settings: Sequence[Setting], space: Space) -> bool:
     """Return whether enough settings lie along the first hyperparameter, with all others at their default."""
-    places, _ = along_first(agreement.settings, space)
-    return len(places) >= min(CURVE, len(agreement.settings))
+    places, _ = along_first(settings, space)
+    return len(places) >= min(CURVE, len(settings))
 
 
 def _settings_figure(agreement: Agreement, metric: str) -> Figure:

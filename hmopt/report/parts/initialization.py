@@ -17,7 +17,7 @@ from hmopt.catalogue import find_metric
 from hmopt.report.figure import INK, MUTED, OTHER, OWN, PAPER, THIRD, new_figure, unit_axis
 from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section
-from hmopt.report.parts.agreement import along_first
+from hmopt.report.parts.agreement import along_first, has_curve
 from hmopt.report.summary import at_both, named
 from hmopt.report.words import (
     MISSING,
@@ -201,7 +201,7 @@ def starts_figure(
 ) -> Figure:
     """Draw each start's score at one setting, the deviation at each setting, and each start's best setting.
 
-    Deviations and best settings are drawn along the first hyperparameter.
+    Deviations and best settings are drawn along the first hyperparameter, where enough settings lie there.
 
     Parameters
     ----------
@@ -214,18 +214,24 @@ def starts_figure(
     optimum
         The setting of the scores.
     """
-    first = space.hyperparameters[0]
-    figure = new_figure(10.4, 0.45 * len(families) + 2.2)
-    scores, deviations, optima = figure.subplots(1, 3, width_ratios=(1.15, 1, 1))
+    height = 0.45 * len(families) + 2.2
+    along = [one.along[WHOLE_COHORT] for one in families if WHOLE_COHORT in one.along]
+    if any(has_curve(one.settings, space) for one in along):
+        figure = new_figure(10.4, height)
+        scores, deviations, optima = figure.subplots(1, 3, width_ratios=(1.15, 1, 1))
+        _draw_deviations(deviations, families, space)
+        _draw_optima(optima, families)
+        first = space.hyperparameters[0]
+        for axes in (deviations, optima):
+            unit_axis(axes, symbol(first.name), first.low, first.high)
+        deviations.set_title("SD over random starts")
+        optima.set_title(f"{symbol(first.name)}* of each random start")
+    else:
+        figure = new_figure(6.4, height)
+        scores = figure.subplots()
     _draw_scores(scores, families, metric)
-    _draw_deviations(deviations, families, space)
-    _draw_optima(optima, families)
-    for axes in (deviations, optima):
-        unit_axis(axes, symbol(first.name), first.low, first.high)
     scores.set_xlabel(metric_name(metric))
     scores.set_title(f"Random starts at {setting_text(optimum)}")
-    deviations.set_title("SD over random starts")
-    optima.set_title(f"{symbol(first.name)}* of each random start")
     figure.legend(
         handles=_marks(),
         loc="outside lower left",

@@ -168,6 +168,26 @@ def test_settings_that_lie_along_no_curve_are_listed_with_their_scores_and_gaps(
     assert curve.axes[1].get_xlabel() == "λ"
 
 
+def test_random_starts_are_drawn_along_no_curve_where_there_is_none(
+    alike: BaselineComparison,
+) -> None:
+    space = Space(
+        hyperparameters=(
+            Hyperparameter(name="regularization"),
+            Hyperparameter(name="bending_share", default=0.0),
+        )
+    )
+    separate = alike.separate
+    over_starts = separate.along[WHOLE_COHORT]
+    apart = tuple({**one, "bending_share": 1.0} for one in over_starts.settings)
+    moved = replace(separate, along={WHOLE_COHORT: replace(over_starts, settings=apart)})
+    with style():
+        scores = initialization.starts_figure([moved], space, "dice", apart[0])
+        curves = initialization.starts_figure([separate], SPACE, "dice", alike.optimum)
+    assert len(scores.axes) == 1
+    assert len(curves.axes) == 3
+
+
 def gap(
     compared: BaselineComparison, value: float, error: float, subjects: int = 9, starts: int = 3
 ) -> str:
