@@ -230,8 +230,8 @@ def starts_figure(
         figure = new_figure(6.4, height)
         scores = figure.subplots()
     _draw_scores(scores, families, metric)
-    scores.set_xlabel(metric_name(metric))
-    scores.set_title(f"Random starts at {setting_text(optimum)}")
+    scores.set_xlabel(f"{metric_name(metric)} at {setting_text(optimum)}")
+    scores.set_title("Random starts")
     figure.legend(
         handles=_marks(),
         loc="outside lower left",
