@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from hmopt.analysis.beside import Beside, Difference, Entry, break_even
 from hmopt.analysis.evidence import Evidence
@@ -503,6 +503,8 @@ def _draw_times(axes: Axes, found: Beside, timed: list[Entry]) -> None:
     seconds = [entry.seconds for entry in timed]
     if max(seconds) >= DECADE * min(seconds):
         axes.set_xscale("log")
+        labelled = (1, 2, 5) if max(seconds) < DECADE**2 * min(seconds) else (1,)
+        axes.xaxis.set_major_locator(LogLocator(subs=labelled))
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter("{x:g}")
     axes.margins(0.12)
