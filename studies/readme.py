@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 
 from hmopt.analysis import (
     COVERAGE,
@@ -28,6 +29,7 @@ from hmopt.analysis import (
     MOST_GROUPS,
     Estimate,
     Evidence,
+    jackknife,
     negligible_gap,
 )
 from hmopt.catalogue import find_metric
@@ -111,16 +113,30 @@ class Study:
 
     def worst_pair(self, metric: str) -> tuple[str, float, float]:
         """Return the pair with the lowest score at the default setting, its score, and the next lowest score."""
+        worst, next_worst, *_ = self.at_default(metric).sort_values("score").itertuples()
+        return f"{worst.moving} to {worst.fixed}", float(worst.score), float(next_worst.score)
+
+    def difference_without_worst(self, other: "Study", metric: str) -> tuple[Estimate, int]:
+        """Return how much better it is than another study without the pair that the other one does worst, and the pairs.
+
+        Both at their default settings, for which nothing was chosen, on the pairs that both have.
+        """
+        ours, theirs = self.at_default(metric), other.at_default(metric)
+        shared = theirs.index.intersection(ours.index).difference([theirs["score"].idxmin()])
+        subjects = theirs.loc[shared]
+        difference = jackknife(
+            (ours["score"][shared] - theirs["score"][shared]).to_numpy(),
+            subjects["moving_subject"].to_numpy(),
+            subjects["fixed_subject"].to_numpy(),
+        )
+        return difference.estimate, len(shared)
+
+    def at_default(self, metric: str) -> pd.DataFrame:
+        """Return the score of every pair at the default setting, with its subjects, by the name of the pair."""
         measurements = read_folder(self.folder)
         default = measurements.space.index(measurements.space.default)
         scores = measurements.score(metric)[measurements.settings.index(default)]
-        worst, next_worst, *_ = scores.argsort()
-        pair = measurements.pairs.iloc[int(worst)]
-        return (
-            f"{pair['moving']} to {pair['fixed']}",
-            float(scores[worst]),
-            float(scores[next_worst]),
-        )
+        return measurements.pairs.assign(score=scores).set_index("pair")
 
     @cached_property
     def beside(self) -> dict[str, Any]:
