@@ -20,8 +20,8 @@ from hmopt.report.words import symbol
 from hmopt.space import Hyperparameter, choice_text
 
 INK, MUTED, GRID, PAPER = "#1c2128", "#5f6b7a", "#dce1e7", "#ffffff"
-OWN, OTHER, THIRD = "#0b6cb3", "#c24e00", "#00795c"
-"""Blue, vermilion and green of Okabe and Ito's palette, a little darker: apart for every kind of colour blindness."""
+OWN, OTHER, THIRD, FOURTH = "#0b6cb3", "#c24e00", "#00795c", "#a3447d"
+"""Blue, vermilion, green and purple of Okabe and Ito's palette, a little darker: distinct in colour blindness, too."""
 
 _ROLES = {
     INK: "ink",
@@ -31,6 +31,7 @@ _ROLES = {
     OWN: "own",
     OTHER: "other",
     THIRD: "third",
+    FOURTH: "fourth",
 }
 _STYLE: Any = {
     "svg.fonttype": "none",

@@ -14,7 +14,7 @@ from hmopt.analysis.beside import Beside, Difference, Entry, break_even
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.resampling import Estimate
 from hmopt.report.beside import read_beside
-from hmopt.report.figure import INK, MUTED, OTHER, OWN, PAPER, THIRD, legend, new_figure
+from hmopt.report.figure import FOURTH, INK, MUTED, OTHER, OWN, PAPER, THIRD, legend, new_figure
 from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section, Table
 from hmopt.report.words import (
@@ -41,7 +41,7 @@ ROW = 0.42
 DECADE = 10
 """From this ratio of times on, their axis is logarithmic."""
 
-COLOURS = (OWN, OTHER, THIRD, MUTED, INK)
+COLOURS = (OWN, OTHER, THIRD, MUTED, INK, FOURTH)
 """Of methods, in their order."""
 
 SHAPES = {"tuned": "o", "per_structure": "D", "default": "s", "matched": "v", None: "^"}
