@@ -117,7 +117,7 @@ class Study:
         return f"{worst.moving} to {worst.fixed}", float(worst.score), float(next_worst.score)
 
     def difference_without_worst(self, other: "Study", metric: str) -> tuple[Estimate, int]:
-        """Return how much better it is than another study without the pair that the other one does worst, and the pairs.
+        """Return how much better it is than another study without the pair where the other is worst, and how many pairs.
 
         Both at their default settings, for which nothing was chosen, on the pairs that both have.
         """
