@@ -113,11 +113,13 @@ class Study:
 
     def worst_pair(self, metric: str) -> tuple[str, float, float]:
         """Return the pair with the lowest score at the default setting, its score, and the next lowest score."""
-        worst, next_worst, *_ = self.at_default(metric).sort_values("score").itertuples()
-        return f"{worst.moving} to {worst.fixed}", float(worst.score), float(next_worst.score)
+        rows = self.at_default(metric).sort_values("score")
+        worst, next_worst, *_ = rows["score"].tolist()
+        first = rows.iloc[0]
+        return f"{first['moving']} to {first['fixed']}", worst, next_worst
 
     def difference_without_worst(self, other: "Study", metric: str) -> tuple[Estimate, int]:
-        """Return how much better it is than another study without the pair where the other is worst, and how many pairs.
+        """Return how much better it is than another study without the pair where that is worst, and how many pairs.
 
         Both at their default settings, for which nothing was chosen, on the pairs that both have.
         """
