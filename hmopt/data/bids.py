@@ -14,12 +14,12 @@ from typing import Any
 
 import pandas as pd
 
-from hmopt.data.manifest import RESERVED
+from hmopt.data.manifest import OPTIONAL, REQUIRED, RESERVED
 from hmopt.data.names import read_label_table
 from hmopt.data.spreadsheets import read_table
 from hmopt.errors import DataError, DeclarationError
 
-_OWN_COLUMNS = {*RESERVED, "image", "label", "subject", "points", "session", "modality", "run"}
+_OWN_COLUMNS = {*REQUIRED, *OPTIONAL, *RESERVED, "session", "modality", "run"}
 LABEL_SUFFIX = "dseg"
 _LABEL_SUFFIXES = ("dseg", "probseg", "mask")
 _IMAGE_ENDINGS = (".nii.gz", ".nii")

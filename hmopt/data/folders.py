@@ -1,7 +1,6 @@
 """The images and label maps that lie in two folders, and which belong together."""
 
 import json
-import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -128,8 +127,8 @@ def _same_name_note(table: pd.DataFrame) -> str | None:
     first: dict[tuple[str, str], Path] = {}
     for image, subject in zip(table["image"], table["subject"], strict=True):
         other = first.setdefault((_plain(image_name(image)), subject), image)
-        tells_visit = session_entity(str(image.parent).replace(os.sep, "_"))
-        if other is not image and tells_visit is None:
+        is_visit = session_entity(image.parent.as_posix()) is not None
+        if other is not image and not is_visit:
             return (
                 f"{other} and {image} are taken for scans of one person, {subject}: "
                 "if they are not, give a manifest with a column subject."

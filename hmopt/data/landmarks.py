@@ -44,8 +44,6 @@ class Landmarks:
     ----------
     names
         Which landmarks they are; `1`, `2`, … where a file does not say.
-    are_named
-        Whether the file says.
     voxels
         (k, 3), in voxels of the image's file.
     affine
@@ -57,11 +55,15 @@ class Landmarks:
     """
 
     names: tuple[str, ...]
-    are_named: bool
     voxels: NDArray[np.float64]
     affine: NDArray[np.float64]
     origin: str
     named_by: str | None = None
+
+    @property
+    def are_named(self) -> bool:
+        """Whether the file says which landmarks they are."""
+        return self.named_by is not None
 
     @property
     def identity(self) -> str:
@@ -99,7 +101,7 @@ def correspond(moving: Landmarks, fixed: Landmarks) -> Correspondence:
     Examples
     --------
     >>> places = np.array([[1.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
-    >>> both = {"are_named": True, "voxels": places, "affine": np.eye(4), "origin": "made up"}
+    >>> both = {"named_by": "label", "voxels": places, "affine": np.eye(4), "origin": "made up"}
     >>> one, other = Landmarks(names=("a", "b"), **both), Landmarks(names=("b", "c"), **both)
     >>> correspond(one, other).moving, correspond(one, other).fixed
     (array([[2., 0., 0.]]), array([[1., 0., 0.]]))
@@ -207,7 +209,6 @@ def read_landmarks(path: Path, lattice: Lattice, coordinates: Coordinates) -> La
     numbers = tuple(str(number + 1) for number in range(len(points)))
     return Landmarks(
         names=names or numbers,
-        are_named=named_by is not None,
         voxels=voxels,
         affine=lattice.affine,
         origin=str(path),

@@ -3,7 +3,7 @@
 import base64
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +93,21 @@ def value_axis(axes: Axes, hyperparameter: Hyperparameter) -> None:
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_xticks(range(len(names)), names)
     axes.set_xlabel(name)
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Name rows that lie at heights 0, -1, -2, …, from the top."""
+    count = len(names)
+    heights = [-row for row in range(count)]
+    axes.set_yticks(heights, names)
+    axes.set_ylim(0.4 - count, 0.6)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(
+        axis="y",
+        length=0,
+        labelcolor=INK,
+        color=MUTED,
+    )
 
 
 def legend(figure: Figure, *drawn: Axes, columns: int = 2, handlelength: float = 1.6) -> None:

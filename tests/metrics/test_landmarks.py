@@ -26,7 +26,7 @@ def landmarks(
 ) -> Landmarks:
     return Landmarks(
         names=tuple(names),
-        are_named=True,
+        named_by="label",
         voxels=voxels,
         affine=np.eye(4) if affine is None else affine,
         origin="made up",
@@ -165,7 +165,7 @@ def test_landmarks_outside_the_grid_or_off_the_slice_are_left_out() -> None:
 
 
 def test_rows_without_names_must_be_as_many() -> None:
-    moving = replace(landmarks(PLACES), are_named=False)
-    fixed = replace(landmarks(PLACES[:3], names="abc"), are_named=False)
+    moving = replace(landmarks(PLACES), named_by=None)
+    fixed = replace(landmarks(PLACES[:3], names="abc"), named_by=None)
     with pytest.raises(DataError, match="expected as many landmarks as"):
         measured(moving, fixed, np.zeros((3, *SHAPE)))

@@ -41,7 +41,7 @@ def batch(
 
 LANDMARKS = Landmarks(
     names=("a", "b"),
-    are_named=True,
+    named_by="label",
     voxels=np.array([[1.0, 2.0, 0.0], [5.5, 6.0, 0.0]]),
     affine=np.eye(4),
     origin="made up",

@@ -47,7 +47,7 @@ def make_landmarks(name: str) -> Landmarks:
     shift = ord(name) - ord("a")
     places = np.array([[3.0, 4, 0], [6, 9, 0]]) + np.array([shift, 0, 0])
     return Landmarks(
-        names=("tip", "end"), are_named=True, voxels=places, affine=np.eye(4), origin=name
+        names=("tip", "end"), named_by="label", voxels=places, affine=np.eye(4), origin=name
     )
 
 

@@ -139,7 +139,7 @@ def test_the_file_of_a_model_knows_nothing_of_landmarks(
 ) -> None:
     model = make_model((16, 16))
     points = Landmarks(
-        names=("1",), are_named=False, voxels=np.zeros((1, 3)), affine=np.eye(4), origin="made up"
+        names=("1",), named_by=None, voxels=np.zeros((1, 3)), affine=np.eye(4), origin="made up"
     )
     name = str(flat_cohort.images["scan"].iloc[0])
     without = amortized(model, replace(flat_cohort, landmarks={}))

@@ -21,6 +21,7 @@ from hmopt.report.figure import (
     OWN,
     PAPER,
     legend,
+    name_rows,
     new_figure,
     unit_axis,
 )
@@ -371,12 +372,10 @@ def _settings_figure(agreement: Agreement, metric: str) -> Figure:
     _draw_scores(scores, agreement, rows)
     _draw_gaps(gaps, agreement, rows)
     names = [setting_text(setting) for setting in agreement.settings]
-    scores.set_yticks(rows, names)
-    scores.set_ylim(0.4 - count, 0.6)
     scores.set_xlabel(metric_name(metric))
     gaps.set_xlabel("gap")
     for axes in (scores, gaps):
-        axes.grid(axis="y", visible=False)
+        name_rows(axes, names)
         axes.locator_params(axis="x", nbins=5)
     legend(figure, columns=3, handlelength=2.2)
     return figure

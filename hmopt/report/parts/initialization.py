@@ -14,7 +14,7 @@ from hmopt.analysis.baselines import BaselineComparison, Budget, Replicates
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.resampling import Estimate
 from hmopt.catalogue import find_metric
-from hmopt.report.figure import INK, MUTED, OTHER, OWN, PAPER, THIRD, new_figure, unit_axis
+from hmopt.report.figure import INK, OTHER, OWN, PAPER, THIRD, name_rows, new_figure, unit_axis
 from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section
 from hmopt.report.parts.agreement import along_first, has_curve
@@ -284,7 +284,7 @@ def _draw_scores(axes: Axes, families: Sequence[Replicates], metric: str) -> Non
             members = scores[: family.ensemble].mean()
             ensemble = members + sign * family.ensemble_gains[WHOLE_COHORT].value
             axes.plot(ensemble, -row, "*", color=colour, markersize=12)
-    _name_rows(axes, [family_name(family) for family in families])
+    name_rows(axes, [family_name(family) for family in families])
     axes.locator_params(axis="x", nbins=5)
 
 
@@ -314,7 +314,7 @@ def _draw_optima(axes: Axes, families: Sequence[Replicates]) -> None:
         colour, mark, _ = look
         optima = family.along[WHOLE_COHORT].optima
         _draw_marks(axes, optima[:, 0], row, colour, mark)
-    _name_rows(axes, [""] * len(families))
+    name_rows(axes, [""] * len(families))
 
 
 def _draw_marks(axes: Axes, values: NDArray[np.float64], row: int, colour: str, mark: str) -> None:
@@ -330,18 +330,4 @@ def _draw_marks(axes: Axes, values: NDArray[np.float64], row: int, colour: str, 
         color=colour,
         markerfacecolor=PAPER,
         markersize=5.5,
-    )
-
-
-def _name_rows(axes: Axes, names: Sequence[str]) -> None:
-    count = len(names)
-    heights = [-row for row in range(count)]
-    axes.set_yticks(heights, names)
-    axes.set_ylim(0.4 - count, 0.6)
-    axes.grid(axis="y", visible=False)
-    axes.tick_params(
-        axis="y",
-        length=0,
-        labelcolor=INK,
-        color=MUTED,
     )

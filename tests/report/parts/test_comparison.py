@@ -26,6 +26,12 @@ from hmopt.space import Hyperparameter, Setting, Space
 
 PLACES = np.linspace(0, 1, 9)
 SPACE = Space(hyperparameters=(Hyperparameter(name="regularization"),))
+PLANE = Space(
+    hyperparameters=(
+        Hyperparameter(name="regularization"),
+        Hyperparameter(name="bending_share", default=0.0),
+    )
+)
 SHIFTS = (-0.002, 0.0, 0.002, 0.001, -0.001)
 """By how much seeds shift in `compare_curves`."""
 Build = Callable[..., BaselineComparison]
@@ -144,17 +150,11 @@ def test_the_page_shows_the_sections(
 def test_settings_that_lie_along_no_curve_are_listed_with_their_scores_and_gaps(
     alike: BaselineComparison,
 ) -> None:
-    space = Space(
-        hyperparameters=(
-            Hyperparameter(name="regularization"),
-            Hyperparameter(name="bending_share", default=0.0),
-        )
-    )
     along = alike.main.agreements[WHOLE_COHORT]
     apart = [{**one, "bending_share": 1.0} for one in along.settings]
     apart[0] = {**apart[0], "bending_share": 0.0}
     with style():
-        listed = agreement.agreement_figure(replace(along, settings=tuple(apart)), space, "dice")
+        listed = agreement.agreement_figure(replace(along, settings=tuple(apart)), PLANE, "dice")
         curve = agreement.agreement_figure(along, SPACE, "dice")
     scores, gaps = listed.axes
     names = [text.get_text() for text in scores.get_yticklabels()]
@@ -171,18 +171,12 @@ def test_settings_that_lie_along_no_curve_are_listed_with_their_scores_and_gaps(
 def test_random_starts_are_drawn_along_no_curve_where_there_is_none(
     alike: BaselineComparison,
 ) -> None:
-    space = Space(
-        hyperparameters=(
-            Hyperparameter(name="regularization"),
-            Hyperparameter(name="bending_share", default=0.0),
-        )
-    )
     separate = alike.separate
     over_starts = separate.along[WHOLE_COHORT]
     apart = tuple({**one, "bending_share": 1.0} for one in over_starts.settings)
     moved = replace(separate, along={WHOLE_COHORT: replace(over_starts, settings=apart)})
     with style():
-        scores = initialization.starts_figure([moved], space, "dice", apart[0])
+        scores = initialization.starts_figure([moved], PLANE, "dice", apart[0])
         curves = initialization.starts_figure([separate], SPACE, "dice", alike.optimum)
     assert len(scores.axes) == 1
     assert len(curves.axes) == 3
