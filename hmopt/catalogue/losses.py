@@ -22,9 +22,35 @@ class Similarity(Record):
         As in `Record`.
     needs_unit_range
         Whether intensities must lie in [0, 1].
+    of_each
+        A function with the same arguments, or its dotted path, that returns the value of each pair,
+        (batch,), whose mean is that of `function`. None: a batch goes pair by pair where it is needed.
     """
 
     needs_unit_range: bool = False
+    of_each: str | Callable[..., Any] | None = None
+
+    def load_of_each(self) -> Callable[..., Any]:
+        """Return the function of each pair.
+
+        Raises
+        ------
+        DeclarationError
+            If there is none.
+
+        Examples
+        --------
+        >>> find_similarity("mse").load_of_each().__name__
+        'mean_squared_errors'
+        """
+        if self.of_each is None:
+            raise DeclarationError(
+                "loss.similarity",
+                expected="one with a function of each pair",
+                got=repr(self.name),
+                advice="Give its record `of_each`, or call it pair by pair.",
+            )
+        return Record(name=self.name, title=self.title, function=self.of_each).load()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +103,13 @@ SIMILARITIES: dict[str, Similarity] = {
             name="mse",
             title="mean squared error",
             function="hmopt.losses.similarity:mean_squared_error",
+            of_each="hmopt.losses.similarity:mean_squared_errors",
         ),
         Similarity(
             name="lncc",
             title="local normalized cross-correlation",
             function="hmopt.losses.similarity:local_cross_correlation",
+            of_each="hmopt.losses.similarity:local_cross_correlations",
             references=(references.CROSS_CORRELATION,),
         ),
         Similarity(

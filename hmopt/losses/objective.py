@@ -1,11 +1,12 @@
 """The weighted loss of a registration network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from torch import Tensor
 
+from hmopt import catalogue
 from hmopt.catalogue import (
     HYPERPARAMETERS,
     REGULARIZATION,
@@ -47,6 +48,8 @@ class RegisteredBatch:
         What the dissimilarity is multiplied by.
     second_scale
         What the dissimilarity by the second similarity is multiplied by.
+    dissimilarities
+        That of each pair, (n,), where it was computed of all at once (`with_dissimilarities`).
     """
 
     moving: Tensor
@@ -60,11 +63,34 @@ class RegisteredBatch:
     overlap_labels: tuple[int, ...]
     scale: float
     second_scale: float = 1.0
+    dissimilarities: Tensor | None = None
 
     @cached_property
     def moved(self) -> Tensor:
         """Moving images warped by linear interpolation: (n, 1, *shape)."""
         return warp(self.moving, self.displacement)
+
+    def dissimilarity(self, setting: Mapping[str, float]) -> Tensor:
+        """Compute the mean dissimilarity at a setting, which may hold arguments of the similarity."""
+        if self.dissimilarities is not None:
+            return self.dissimilarities.mean()
+        similarity = find_similarity(self.options, setting)
+        return similarity(self.moved, self.fixed)
+
+    def with_dissimilarities(self, hyperparameters: Collection[str]) -> "RegisteredBatch":
+        """Compute the dissimilarities of all pairs at once, before the batch is divided.
+
+        The batch is returned as it is where one of the hyperparameters, by name, changes the
+        similarity, or where that has no function of each pair.
+        """
+        record = catalogue.find_similarity(self.options.similarity)
+        is_changed = not set(record.parameters).isdisjoint(hyperparameters)
+        if record.of_each is None or is_changed:
+            return self
+        similarity = find_similarity(self.options, of_each=True)
+        other = replace(self, dissimilarities=similarity(self.moved, self.fixed))
+        vars(other)["moved"] = self.moved
+        return other
 
     def divided(self, count: int) -> list["RegisteredBatch"]:
         """Return the batch in parts, in its order; where it does not divide evenly, the first have one pair more.
@@ -79,6 +105,7 @@ class RegisteredBatch:
             divided(self.velocity, count),
             divided(self.displacement, count),
             divided(self.moved, count),
+            divided_if_any(self.dissimilarities, count),
             strict=True,
         )
         parts = []
@@ -90,6 +117,7 @@ class RegisteredBatch:
             velocity,
             displacement,
             moved,
+            dissimilarities,
         ) in fields:
             part = replace(
                 self,
@@ -99,6 +127,7 @@ class RegisteredBatch:
                 fixed_labels=labels_of_fixed,
                 velocity=velocity,
                 displacement=displacement,
+                dissimilarities=dissimilarities,
             )
             # where `cached_property` keeps it
             vars(part)["moved"] = moved
@@ -166,8 +195,7 @@ def loss_terms(registered: RegisteredBatch, setting: Mapping[str, float]) -> Ter
     >>> loss_terms(registered, {"regularization": 0.5})
     Terms(dissimilarity=tensor(1.), weighted={'regularization': tensor(0.)})
     """
-    similarity = find_similarity(registered.options, setting)
-    dissimilarity = similarity(registered.moved, registered.fixed)
+    dissimilarity = registered.dissimilarity(setting)
     # a function may take values by their names, or the whole setting
     values = {**setting, "setting": setting}
     weighted = {}

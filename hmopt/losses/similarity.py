@@ -39,8 +39,13 @@ def mean_squared_error(moved: Tensor, fixed: Tensor) -> Tensor:
     >>> mean_squared_error(torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 2.0))
     tensor(4.)
     """
+    return mean_squared_errors(moved, fixed).mean()
+
+
+def mean_squared_errors(moved: Tensor, fixed: Tensor) -> Tensor:
+    """Compute the mean squared difference of each pair, (batch,)."""
     difference = moved - fixed
-    return difference.square().mean()
+    return difference.square().flatten(1).mean(1)
 
 
 def local_cross_correlation(moved: Tensor, fixed: Tensor, window: int = 9) -> Tensor:
@@ -74,9 +79,14 @@ def local_cross_correlation(moved: Tensor, fixed: Tensor, window: int = 9) -> Te
     >>> bool(local_cross_correlation(1 - 2 * image, image) < 1e-3)
     True
     """
-    compute: Callable[[Tensor, Tensor, int], Tensor] = _MeanCorrelation.apply
-    correlation = compute(moved, fixed, window)
-    return 1 - correlation
+    return local_cross_correlations(moved, fixed, window).mean()
+
+
+def local_cross_correlations(moved: Tensor, fixed: Tensor, window: int = 9) -> Tensor:
+    """Compute `local_cross_correlation` of each pair, (batch,)."""
+    compute: Callable[[Tensor, Tensor, int], Tensor] = _MeanCorrelations.apply
+    correlations = compute(moved, fixed, window)
+    return 1 - correlations
 
 
 def mutual_information(moved: Tensor, fixed: Tensor, bins: int = 32) -> Tensor:
@@ -113,7 +123,9 @@ def mutual_information(moved: Tensor, fixed: Tensor, bins: int = 32) -> Tensor:
     return loss
 
 
-def find_similarity(options: LossOptions, setting: Mapping[str, float] | None = None) -> ImageLoss:
+def find_similarity(
+    options: LossOptions, setting: Mapping[str, float] | None = None, *, of_each: bool = False
+) -> ImageLoss:
     """Return the declared similarity loss, a function of the moved and the fixed image.
 
     Its further arguments are filled in by their names: from the setting, or else from `[loss]`, as
@@ -125,11 +137,13 @@ def find_similarity(options: LossOptions, setting: Mapping[str, float] | None = 
         `[loss]`.
     setting
         Values of hyperparameters.
+    of_each
+        Whether it is to return that of each pair, (batch,), and not their mean.
 
     Raises
     ------
     DeclarationError
-        If it is not in the catalogue.
+        If it is not in the catalogue, or cannot be computed of each pair.
 
     Examples
     --------
@@ -141,7 +155,7 @@ def find_similarity(options: LossOptions, setting: Mapping[str, float] | None = 
     {'window': 3}
     """
     record = catalogue.find_similarity(options.similarity)
-    loss: ImageLoss = record.load()
+    loss: ImageLoss = record.load_of_each() if of_each else record.load()
     keys = type(options).model_fields
     values = setting or {}
     declared = {}
@@ -222,8 +236,8 @@ def second_dissimilarity(
     return second_scale * similarity(moved, fixed)
 
 
-class _MeanCorrelation(torch.autograd.Function):
-    """The mean over voxels and pairs of the squared local normalized cross-correlation.
+class _MeanCorrelations(torch.autograd.Function):
+    """The mean over voxels of the squared local normalized cross-correlation of each pair.
 
     For images I and J, and the window W(x) of N(x) voxels around a voxel x, cut at the border of
     the grid, let
@@ -234,7 +248,7 @@ class _MeanCorrelation(torch.autograd.Function):
         s(x)   = c / (v_I v_J + ε)                          slope
         ρ²(x)  = s c                                        squared correlation
 
-    The loss is 1 - mean of ρ² over all voxels. A voxel y of W(x) changes ρ²(x) by way of the
+    The loss of a pair is 1 - mean of ρ² over its voxels. A voxel y of W(x) changes ρ²(x) by way of the
     covariance and the variance:
 
         ∂c(x) / ∂I(y)   = (J(y) - μ_J(x)) / N(x)
@@ -258,7 +272,7 @@ class _MeanCorrelation(torch.autograd.Function):
         fixed_stack = fixed.flatten(0, 1)
         moved_parts = cached_parts(moved_stack)
         fixed_parts = cached_parts(fixed_stack)
-        total = moved.new_zeros(())
+        totals = []
         moved_gradients = []
         fixed_gradients = []
         for moved_part, fixed_part in zip(moved_parts, fixed_parts, strict=True):
@@ -270,7 +284,7 @@ class _MeanCorrelation(torch.autograd.Function):
             variances = one.variance * other.variance
             slope = covariance / variances.add_(CORRELATION_FLOOR)
             squared = slope * covariance
-            total += squared.sum()
+            totals.append(squared.flatten(1).sum(1))
 
             if for_moved:
                 of_one = _half_gradient(one, other, slope, window)
@@ -287,15 +301,19 @@ class _MeanCorrelation(torch.autograd.Function):
         if for_fixed:
             half_of_fixed = torch.cat(fixed_gradients).view_as(fixed)
         context.save_for_backward(half_of_moved, half_of_fixed)
-        voxels = moved.numel()
+        voxels = moved[0].numel()
         context.voxels = voxels
-        return total / voxels
+        of_pairs = torch.cat(totals).view(len(moved), -1).sum(1)
+        return of_pairs / voxels
 
     @staticmethod
     @once_differentiable
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(context: Any, gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         half_of_moved, half_of_fixed = context.saved_tensors
-        factor = 2 * gradient / context.voxels
+        factors = 2 * gradients / context.voxels
+        # (batch, 1, ..., 1)
+        half = half_of_fixed if half_of_moved is None else half_of_moved
+        factor = factors.reshape(-1, *[1] * (half.dim() - 1))
         of_moved = None
         of_fixed = None
         if half_of_moved is not None:

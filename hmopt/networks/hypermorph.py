@@ -129,11 +129,12 @@ class Hypermorph(nn.Module):
         base = self.hypernetwork.base
         inputs = torch.tensor(places, dtype=base.dtype, device=base.device)
         weights = self.weights_at(inputs)
-        if self.registration.takes_weights_of_several_settings:
+        count = len(settings)
+        are_equal_parts = len(moving) % count == 0
+        if self.registration.takes_weights_of_several_settings and are_equal_parts:
             velocity: Tensor = functional_call(self.registration, weights, (moving, fixed))
             return velocity
 
-        count = len(settings)
         parts = zip(divided(moving, count), divided(fixed, count), strict=True)
         velocities = []
         for row, images in enumerate(parts):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +77,7 @@ class Hypernetwork(nn.Module):
             layer = nn.Linear(inputs, outputs)
             self.trunk.append(layer)
 
-        self.heads = nn.Linear(sizes[-1], len(base), bias=False)
+        self.heads = Heads(sizes[-1], len(base))
         self._scale_heads(tensors, spread)
 
     def _scale_heads(self, tensors: list[Tensor], share: float) -> None:
@@ -89,10 +90,9 @@ class Hypernetwork(nn.Module):
         # (weights, 1)
         spread_of_row = torch.cat(spreads)
         width = self.heads.in_features
+        drawn = torch.randn(len(spread_of_row), width) / math.sqrt(width)
         with torch.no_grad():
-            weight = self.heads.weight
-            weight.normal_(std=1 / math.sqrt(width))
-            weight.mul_(share * spread_of_row)
+            self.heads.transposed.copy_((share * spread_of_row * drawn).t())
 
     def forward(self, places: Tensor) -> dict[str, Tensor]:
         """Predict the module's weights.
@@ -112,8 +112,7 @@ class Hypernetwork(nn.Module):
         for layer in self.trunk:
             hidden = torch.relu(layer(hidden))
         # (weights,), or of several settings (k, weights)
-        difference = self.heads(hidden)
-        flat = self.base + difference
+        flat = self.base + self.heads(hidden)
 
         weights = {}
         sizes = [shape.numel() for shape in self.shapes.values()]
@@ -123,6 +122,57 @@ class Hypernetwork(nn.Module):
         for (name, shape), part in named:
             weights[name] = part.view(*settings, *shape)
         return weights
+
+
+class Heads(nn.Module):
+    """The last dense layer, h ↦ H h, which has by far the most weights.
+
+    H is kept transposed, an order in which the gradients of a few settings take half the time; state
+    dictionaries, and so files, have it as `nn.Linear` has it, (weights, width).
+
+    Parameters
+    ----------
+    in_features
+        Units of the trunk's last layer, the width.
+    out_features
+        Weights that are predicted.
+
+    Examples
+    --------
+    >>> heads = Heads(8, 100)
+    >>> heads.transposed.shape, heads.state_dict()["weight"].shape
+    (torch.Size([8, 100]), torch.Size([100, 8]))
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        self.transposed = nn.Parameter(torch.zeros(in_features, out_features))
+
+    @property
+    def weight(self) -> Tensor:
+        """H, (weights, width), in the memory of the parameter."""
+        return self.transposed.t()
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Compute (…, weights) of (…, width)."""
+        return hidden @ self.transposed
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        # a copy in its order, which files of tensors ask for
+        weight = self.weight if keep_vars else self.weight.detach().contiguous()
+        destination[f"{prefix}weight"] = weight
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *arguments: Any
+    ) -> None:
+        name = f"{prefix}weight"
+        if name in state_dict:
+            state_dict[f"{prefix}transposed"] = state_dict.pop(name).t()
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
 def encode(places: Tensor) -> Tensor:

@@ -9,7 +9,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hmopt.declaration import NetworkOptions
 from hmopt.errors import DeclarationError
-from hmopt.networks.unet import CHANNELS_LAST, CONVOLUTION, UNet, convolve_to_few
+from hmopt.networks.unet import (
+    CHANNELS_LAST,
+    CONVOLUTION,
+    UNet,
+    convolve_to_few,
+    one_after_another,
+    settings_of,
+    side_by_side,
+)
 from hmopt.spatial import velocity_to_displacement
 
 
@@ -90,12 +98,18 @@ class RegistrationNetwork(nn.Module):
         memory_format = CHANNELS_LAST[len(shape)]
         # (batch, 2, *shape)
         images = torch.cat([moving, fixed], dim=1)
+        weight, bias = self.velocity.weight, cast(Tensor, self.velocity.bias)
+        settings = settings_of(weight, images)
+        if settings is not None:
+            images = side_by_side(images, settings)
+
         images = images.contiguous(memory_format=memory_format)
         with fast_precision(images.device):
             features = self.unet(images)
         features = features.to(images.dtype)
-        weight, bias = self.velocity.weight, cast(Tensor, self.velocity.bias)
         velocity = convolve_to_few(weight, bias, features)
+        if settings is not None:
+            velocity = one_after_another(velocity, settings)
         return velocity.contiguous()
 
     def displacement(self, velocity: Tensor) -> Tensor:
@@ -220,5 +234,5 @@ def registration_operations(network: RegistrationNetwork, shape: tuple[int, ...]
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         network(image, image)
-    operations = counter.get_total_flops()
-    return int(operations)
+    counts = counter.get_flop_counts()["Global"]
+    return sum(int(count) for operation, count in counts.items() if "conv" in str(operation))

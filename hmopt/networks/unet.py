@@ -1,7 +1,8 @@
 """The U-Net inside a registration network."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from typing import cast
 
@@ -134,48 +135,67 @@ def _activate(image: Tensor) -> Tensor:
 def _apply(layer: nn.Module, image: Tensor) -> Tensor:
     stride = cast(tuple[int, ...], layer.stride)
     padding = cast(tuple[int, ...], layer.padding)
-
-    def convolve(weight: Tensor, bias: Tensor, image: Tensor) -> Tensor:
-        return _convolve(image, weight, bias, stride, padding)
-
-    weights = [cast(Tensor, layer.weight), cast(Tensor, layer.bias)]
-    return by_setting(convolve, weights, [image])
+    weight, bias = cast(Tensor, layer.weight), cast(Tensor, layer.bias)
+    return _convolve(image, weight, bias, stride, padding)
 
 
 def _apply_upsampled(layer: nn.Module, coarse: Tensor, skip: Tensor) -> Tensor:
     return convolve_upsampled(cast(Tensor, layer.weight), cast(Tensor, layer.bias), coarse, skip)
 
 
-def by_setting(
-    convolve: Callable[..., Tensor], weights: Sequence[Tensor], images: Sequence[Tensor]
-) -> Tensor:
-    """Convolve images whose batch may be in parts, each with weights of its own.
-
-    A hypermorph in training predicts weights for several settings, and registers a part of the batch
-    with each. Convolutions alone differ from part to part: all else is done for the batch at once.
-
-    Parameters
-    ----------
-    convolve
-        Of the weights, then the images: (batch, out, *grid).
-    weights
-        The first is (out, in, 3, …); or for k settings all are stacked, and it is (k, out, in, 3, …).
-    images
-        (batch, channels, *grid): the first batch / k of them are of the first setting, and so on.
+def settings_of(weight: Tensor, image: Tensor) -> int | None:
+    """Return for how many settings the weights of a convolution are stacked; None: they are not.
 
     Examples
     --------
-    >>> weights = [torch.tensor([2.0, 3.0]).reshape(2, 1, 1, 1, 1), torch.zeros(2, 1, 1, 1, 1)]
-    >>> scaled = by_setting(lambda w, b, x: w * x + b, weights, [torch.ones(2, 1, 1, 1)])
-    >>> scaled.flatten()
-    tensor([2., 3.])
+    >>> image = torch.zeros(1, 8, 16, 16)
+    >>> settings_of(torch.zeros(4, 8, 3, 3), image)
+    >>> settings_of(torch.zeros(2, 4, 4, 3, 3), image)
+    2
     """
-    if weights[0].dim() == images[0].dim():
-        return convolve(*weights, *images)
-    settings = len(weights[0])
-    parts = [divided(image, settings) for image in images]
-    convolved = [convolve(*one) for one in zip(*weights, *parts, strict=True)]
-    return torch.cat(convolved)
+    return len(weight) if weight.dim() > image.dim() else None
+
+
+def side_by_side(images: Tensor, settings: int) -> Tensor:
+    """Put the pairs of several settings beside each other, along the channels.
+
+    A hypermorph in training predicts weights for k settings, and registers a part of the batch with
+    each. With the parts beside each other one convolution of k groups computes all of them.
+
+    Parameters
+    ----------
+    images
+        (batch, channels, *grid): the first batch / k of them are of the first setting, and so on.
+    settings
+        k.
+
+    Returns
+    -------
+    Tensor
+        (batch / k, k · channels, *grid).
+
+    Examples
+    --------
+    >>> images = torch.tensor([1, 2, 3, 4]).reshape(4, 1, 1, 1)
+    >>> side_by_side(images, 2).flatten(1)
+    tensor([[1, 3],
+            [2, 4]])
+    """
+    parts = divided(images, settings)
+    return torch.cat(parts, dim=1)
+
+
+def one_after_another(images: Tensor, settings: int) -> Tensor:
+    """Undo `side_by_side`.
+
+    Examples
+    --------
+    >>> images = torch.tensor([1, 2, 3, 4]).reshape(4, 1, 1, 1)
+    >>> one_after_another(side_by_side(images, 2), 2).flatten()
+    tensor([1, 2, 3, 4])
+    """
+    parts = images.chunk(settings, dim=1)
+    return torch.cat(parts)
 
 
 def _convolve(
@@ -185,14 +205,20 @@ def _convolve(
     stride: Sequence[int],
     padding: Sequence[int],
 ) -> Tensor:
+    """Convolve; with weights of several settings each its own channels of the image."""
     d = len(stride)
+    dilation = [1] * d
+    settings = settings_of(weight, image)
+    if settings is not None:
+        stacked = None if bias is None else bias.flatten()
+        weight = weight.flatten(0, 1)
+        return CONVOLVE[d](image, weight, stacked, stride, padding, dilation, settings)
     if torch.compiler.is_exporting():
         # a program for other processors and batches of any size
         return CONVOLVE[d](image, weight, bias, stride, padding)
     if is_slow_in_torch(image):
         if can_halve(image, weight, stride, padding):
             return convolve_halves(image, weight, bias, padding)
-        dilation = [1] * d
         return torch.mkldnn_convolution(image, weight, bias, padding, stride, dilation, 1)
     return CONVOLVE[d](image, weight, bias, stride, padding)
 
@@ -291,15 +317,15 @@ def convolve_to_few(weight: Tensor, bias: Tensor, image: Tensor) -> Tensor:
     of_neighbours = torch.zeros_like(bias)
     biases = torch.cat([of_neighbours, bias, of_neighbours], -1)
 
-    def convolve(kernel: Tensor, bias: Tensor, image: Tensor) -> Tensor:
-        return _convolve(image, kernel, bias, [1] * d, padding)
-
-    shares = by_setting(convolve, [kernel, biases], [image])
-    before, here, after = shares.tensor_split(3, 1)
-    total = here.clone()
+    shares = _convolve(image, kernel, biases, [1] * d, padding)
+    # (batch, settings, 3, out, *grid)
+    settings = settings_of(weight, image) or 1
+    by_plane = shares.reshape(len(image), settings, 3, -1, *image.shape[2:])
+    before, here, after = by_plane.unbind(2)
+    total: Tensor = here.clone()
     total[..., 1:] += before[..., :-1]
     total[..., :-1] += after[..., 1:]
-    return total
+    return total.flatten(1, 2)
 
 
 def convolve_upsampled(weight: Tensor, bias: Tensor, coarse: Tensor, skip: Tensor) -> Tensor:
@@ -328,19 +354,18 @@ def convolve_upsampled(weight: Tensor, bias: Tensor, coarse: Tensor, skip: Tenso
         (batch, channels of the layer, *grid).
     """
     d = coarse.dim() - 2
-    channels = coarse.shape[1]
-    from_coarse, from_skip = weight.tensor_split([channels], -1 - d)
-    upsampling = _after_upsampling(from_coarse, d)
     ones = [1] * d
+    settings = settings_of(weight, coarse)
+    channels = coarse.shape[1] // (settings or 1)
+    others = weight.shape[-1 - d] - channels
+    from_coarse, from_skip = weight.split([channels, others], -1 - d)  # type: ignore[no-untyped-call]
+    fine = _convolve(skip, from_skip, bias, stride=ones, padding=ones)
 
-    def convolve(
-        from_skip: Tensor, bias: Tensor, upsampling: Tensor, coarse: Tensor, skip: Tensor
-    ) -> Tensor:
-        fine = _convolve(skip, from_skip, bias, stride=ones, padding=ones)
-        upsampled = TRANSPOSED[d](coarse, upsampling, stride=2, padding=1)
-        return fine.add_(upsampled)
-
-    return by_setting(convolve, [from_skip, bias, upsampling], [coarse, skip])
+    upsampling = _after_upsampling(from_coarse, d)
+    if settings is not None:
+        upsampling = upsampling.flatten(0, 1)
+    upsampled = TRANSPOSED[d](coarse, upsampling, stride=2, padding=1, groups=settings or 1)
+    return fine.add_(upsampled)
 
 
 def _after_upsampling(weight: Tensor, d: int) -> Tensor:
@@ -349,7 +374,7 @@ def _after_upsampling(weight: Tensor, d: int) -> Tensor:
     Along one axis the fine voxels 2i and 2i + 1 are copies of the coarse voxel i. A kernel
     (a, b, c) centred on 2i meets the coarse voxels i - 1, i, i with a, b + c; centred on 2i + 1 it
     meets i, i, i + 1 with a + b, c. The coarse voxel i therefore spreads to the fine voxels
-    2i - 1 … 2i + 2 with c, b + c, a + b, a: the sums (a, a + b, b + c, c), reversed.
+    2i - 1 … 2i + 2 with c, b + c, a + b, a. Along d axes it does so with products of these sums.
 
     Parameters
     ----------
@@ -363,11 +388,17 @@ def _after_upsampling(weight: Tensor, d: int) -> Tensor:
     Tensor
         (…, in, out, *4).
     """
-    for axis in range(d):
-        later_axes = [0, 0] * (d - 1 - axis)  # `pad` counts axes from the last one
-        one_later = functional.pad(weight, [*later_axes, 1, 0])
-        in_place = functional.pad(weight, [*later_axes, 0, 1])
-        weight = one_later + in_place
-    spatial_axes = range(-d, 0)
-    reversed_weight = weight.flip(*spatial_axes)
-    return reversed_weight.transpose(-2 - d, -1 - d)
+    sums = _sums_after_upsampling(d).to(weight)
+    from_inputs = weight.transpose(-2 - d, -1 - d)
+    spread = from_inputs.flatten(-d) @ sums
+    return spread.view(*spread.shape[:-1], *[4] * d)
+
+
+@cache
+def _sums_after_upsampling(d: int) -> Tensor:
+    """Return which weights of 3^d are added for each of 4^d: (3^d, 4^d), of zeros and ones."""
+    of_axis = torch.tensor([[0.0, 0, 1, 1], [0, 1, 1, 0], [1, 1, 0, 0]])
+    sums = torch.ones(1, 1)
+    for _ in range(d):
+        sums = torch.kron(sums, of_axis)
+    return sums

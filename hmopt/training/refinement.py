@@ -126,6 +126,7 @@ class PairLoss:
             overlap_labels=(),
             scale=self.scale,
         )
+        together = together.with_dissimilarities(weights)
         losses = []
         # a term of all pairs mixes them
         for one in together.divided(len(moving)):

@@ -121,7 +121,7 @@ def moved_apart(conditioned: HypernetizedModule) -> HypernetizedModule:
     """Return a module in which all weights, of all tensors, depend on the setting."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        heads = conditioned.hypernetwork.heads.weight
+        heads = conditioned.hypernetwork.heads.transposed
         heads.copy_(0.05 * torch.randn(heads.shape, generator=generator))
     return conditioned
 
@@ -169,7 +169,7 @@ def test_every_predicted_tensor_learns(name: str) -> None:
 def test_gradients_are_those_of_finite_differences(name: str) -> None:
     conditioned = moved_apart(hmopt.hypernetize(made(name).double(), ["regularization"]))
     x = torch.randn(3, 4, dtype=torch.float64)
-    chosen = conditioned.hypernetwork.heads.weight
+    chosen = conditioned.hypernetwork.heads.transposed
     direction = torch.randn_like(chosen)
 
     conditioned(x, SETTING).square().sum().backward()

@@ -7,6 +7,7 @@ from torch import nn
 from torch.func import functional_call
 
 from hmopt.networks import Hypernetwork, hypernetwork_operations
+from hmopt.networks.hypernetwork import Heads
 
 MODULES: dict[str, Callable[[], nn.Module]] = {
     "linear": lambda: nn.Linear(3, 2),
@@ -106,3 +107,18 @@ def test_gradients_are_those_of_finite_differences() -> None:
 def test_a_hypernetwork_takes_two_operations_for_each_weight_of_its_layers() -> None:
     hypernetwork = Hypernetwork(nn.Linear(5, 3), hyperparameters=2, widths=[8, 16])
     assert hypernetwork_operations(hypernetwork) == 2 * (4 * 8 + 8 * 16 + 16 * (5 * 3 + 3))
+
+
+def test_state_dictionaries_have_the_last_layer_as_torch_has_dense_layers() -> None:
+    """What it adds is that of `nn.Linear`, and a state dictionary goes from one to the other."""
+    heads = Heads(4, 9)
+    nn.init.normal_(heads.transposed)
+    linear = nn.Linear(4, 9, bias=False)
+    linear.load_state_dict(heads.state_dict())
+    hidden = torch.randn(3, 4)
+    torch.testing.assert_close(heads(hidden), linear(hidden))
+    assert heads.state_dict()["weight"].is_contiguous()
+
+    other = Heads(4, 9)
+    other.load_state_dict(linear.state_dict())
+    assert torch.equal(other.transposed, heads.transposed)

@@ -194,7 +194,7 @@ def test_hypermorphs_make_an_ensemble_too(
     for seed in range(2):
         torch.manual_seed(seed)
         model = build_hypermorph(architecture(study, images.shape))
-        torch.nn.init.normal_(model.hypernetwork.heads.weight, std=0.1)
+        torch.nn.init.normal_(model.hypernetwork.heads.transposed, std=0.1)
         oracles.append(AmortizedOracle(model, images))
     values = [
         next(o.measure([(70,)], searched, ["dice"])).values["dice"]

@@ -86,7 +86,7 @@ def translating() -> AmortizedOracle:
         assert isinstance(layer, nn.Linear)
         layer.weight.copy_(torch.tensor([[0.0, 1.0]]))
         layer.bias.fill_(0.05)  # so that its unit is active from λ = 0 on
-        hypernetwork.heads.weight.fill_(4.0)
+        hypernetwork.heads.transposed.fill_(4.0)
     names = list("abcd")
     cohort = Bumps(
         folder=Path("nowhere"),

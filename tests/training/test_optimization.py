@@ -115,7 +115,7 @@ def test_gradients_of_several_settings_are_averaged_over_pairs(hypermorph: Hyper
 def test_first_step_moves_every_weight_by_its_share_of_the_rate(hypermorph: Hypermorph) -> None:
     """Adam's first step is as long as its learning rate, whatever the gradient."""
     network = hypermorph.hypernetwork
-    before = {name: weight.clone() for name, weight in network.state_dict().items()}
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
     options = TrainingOptions(learning_rate=1e-3)
     optimizer = make_optimizer(hypermorph, options, HypernetworkOptions(learning_rate_share=0.25))
     take_step(hypermorph, optimizer, loss(), batch(), [SETTING])

@@ -283,7 +283,7 @@ def test_a_hypermorph_that_no_setting_changes_is_refused(cohort: PreparedCohort)
     trainable = TrainableHypermorph(declare(), cohort.shape, torch.device("cpu"))
     trainable.check()
     layers = [one for one in trainable.module.modules() if isinstance(one, torch.nn.Linear)]
-    last = layers[-2]  # before the heads
+    last = layers[-1]  # before the heads
     with torch.no_grad():
         last.weight.zero_()
         last.bias.fill_(-1.0)  # units that are 0 at every setting
