@@ -10,24 +10,18 @@ from hmopt.errors import DeclarationError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Similarity(Record):
-    """A measure of how badly a moved image matches a fixed one.
-
-    Its `function` takes `moved` and `fixed`, (batch, 1, *shape), and returns a number that falls as
-    images get more alike. It can also take keys of `[loss]` by their names, as `window`.
+class _LossTerm(Record):
+    """A term of the loss that can also be computed of each pair of a batch.
 
     Parameters
     ----------
     name, title, function, version, references
         As in `Record`.
-    needs_unit_range
-        Whether intensities must lie in [0, 1].
     of_each
         A function with the same arguments, or its dotted path, that returns the value of each pair,
         (batch,), whose mean is that of `function`. None: a batch goes pair by pair where it is needed.
     """
 
-    needs_unit_range: bool = False
     of_each: str | Callable[..., Any] | None = None
 
     def load_of_each(self) -> Callable[..., Any]:
@@ -45,8 +39,8 @@ class Similarity(Record):
         """
         if self.of_each is None:
             raise DeclarationError(
-                "loss.similarity",
-                expected="one with a function of each pair",
+                "loss",
+                expected="a term with a function of each pair",
                 got=repr(self.name),
                 advice="Give its record `of_each`, or call it pair by pair.",
             )
@@ -54,7 +48,25 @@ class Similarity(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regularizer(Record):
+class Similarity(_LossTerm):
+    """A measure of how badly a moved image matches a fixed one.
+
+    Its `function` takes `moved` and `fixed`, (batch, 1, *shape), and returns a number that falls as
+    images get more alike. It can also take keys of `[loss]` by their names, as `window`.
+
+    Parameters
+    ----------
+    name, title, function, version, references, of_each
+        As in `Record`, and the function of each pair.
+    needs_unit_range
+        Whether intensities must lie in [0, 1].
+    """
+
+    needs_unit_range: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regularizer(_LossTerm):
     """A measure of how rough a velocity is.
 
     Its `function` takes `velocity`, (batch, d, *shape) in voxels, and `spacing`, the sides of a
@@ -62,8 +74,8 @@ class Regularizer(Record):
 
     Parameters
     ----------
-    name, title, function, version, references
-        As in `Record`.
+    name, title, function, version, references, of_each
+        As in `Record`, and the function of each pair.
     by_region
         A function, or its dotted path, that divides the value of `function` among regions. It takes
         also `shares`, (batch, regions, *shape), the part of each voxel that lies in each region, and
@@ -130,6 +142,7 @@ REGULARIZERS: dict[str, Regularizer] = {
             name="gradient",
             title="mean squared gradient",
             function="hmopt.losses.regularization:squared_gradient",
+            of_each="hmopt.losses.regularization:squared_gradients",
             by_region="hmopt.losses.regularization:squared_gradient_by_region",
             references=(references.VOXELMORPH,),
         ),
@@ -137,6 +150,7 @@ REGULARIZERS: dict[str, Regularizer] = {
             name="bending",
             title="bending energy",
             function="hmopt.losses.regularization:bending_energy",
+            of_each="hmopt.losses.regularization:bending_energies",
             by_region="hmopt.losses.regularization:bending_energy_by_region",
             references=(references.BENDING,),
         ),

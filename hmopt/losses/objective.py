@@ -11,7 +11,9 @@ from hmopt.catalogue import (
     HYPERPARAMETERS,
     REGULARIZATION,
     Effect,
+    Record,
     WeightedTerm,
+    find_regularizer,
     weighted_terms,
 )
 from hmopt.declaration import LossOptions
@@ -48,8 +50,8 @@ class RegisteredBatch:
         What the dissimilarity is multiplied by.
     second_scale
         What the dissimilarity by the second similarity is multiplied by.
-    dissimilarities
-        That of each pair, (n,), where it was computed of all at once (`with_dissimilarities`).
+    dissimilarities, roughnesses
+        Those of each pair, (n,), where they were computed of all at once (`with_terms_of_each`).
     """
 
     moving: Tensor
@@ -64,6 +66,7 @@ class RegisteredBatch:
     scale: float
     second_scale: float = 1.0
     dissimilarities: Tensor | None = None
+    roughnesses: Tensor | None = None
 
     @cached_property
     def moved(self) -> Tensor:
@@ -77,18 +80,23 @@ class RegisteredBatch:
         similarity = find_similarity(self.options, setting)
         return similarity(self.moved, self.fixed)
 
-    def with_dissimilarities(self, hyperparameters: Collection[str]) -> "RegisteredBatch":
-        """Compute the dissimilarities of all pairs at once, before the batch is divided.
+    def with_terms_of_each(self, hyperparameters: Collection[str]) -> "RegisteredBatch":
+        """Compute similarity and regularizer of all pairs at once, before the batch is divided.
 
-        The batch is returned as it is where one of the hyperparameters, by name, changes the
-        similarity, or where that has no function of each pair.
+        One that a hyperparameter changes, by name, is left to be computed at each setting, and so is
+        one without a function of each pair.
         """
-        record = catalogue.find_similarity(self.options.similarity)
-        is_changed = not set(record.parameters).isdisjoint(hyperparameters)
-        if record.of_each is None or is_changed:
-            return self
-        similarity = find_similarity(self.options, of_each=True)
-        other = replace(self, dissimilarities=similarity(self.moved, self.fixed))
+        dissimilarities = None
+        roughnesses = None
+        similarity = catalogue.find_similarity(self.options.similarity)
+        if similarity.of_each is not None and _is_fixed(similarity, hyperparameters):
+            compare = find_similarity(self.options, of_each=True)
+            dissimilarities = compare(self.moved, self.fixed)
+        regularizer = find_regularizer(self.options.regularizer)
+        if regularizer.of_each is not None and _is_fixed(regularizer, hyperparameters):
+            roughness = regularizer.load_of_each()
+            roughnesses = roughness(velocity=self.velocity, spacing=self.spacing)
+        other = replace(self, dissimilarities=dissimilarities, roughnesses=roughnesses)
         vars(other)["moved"] = self.moved
         return other
 
@@ -106,6 +114,7 @@ class RegisteredBatch:
             divided(self.displacement, count),
             divided(self.moved, count),
             divided_if_any(self.dissimilarities, count),
+            divided_if_any(self.roughnesses, count),
             strict=True,
         )
         parts = []
@@ -118,6 +127,7 @@ class RegisteredBatch:
             displacement,
             moved,
             dissimilarities,
+            roughnesses,
         ) in fields:
             part = replace(
                 self,
@@ -128,6 +138,7 @@ class RegisteredBatch:
                 velocity=velocity,
                 displacement=displacement,
                 dissimilarities=dissimilarities,
+                roughnesses=roughnesses,
             )
             # where `cached_property` keeps it
             vars(part)["moved"] = moved
@@ -202,6 +213,10 @@ def loss_terms(registered: RegisteredBatch, setting: Mapping[str, float]) -> Ter
     for hyperparameter in weighted_terms(setting):
         weighted[hyperparameter.name] = hyperparameter.compute(registered, values)
     return Terms(dissimilarity=dissimilarity, weighted=weighted)
+
+
+def _is_fixed(record: Record, hyperparameters: Collection[str]) -> bool:
+    return set(record.parameters).isdisjoint(hyperparameters)
 
 
 def weighted_loss(terms: Terms, setting: Mapping[str, float], scale: float) -> Tensor:

@@ -39,21 +39,25 @@ def squared_gradient(velocity: Tensor, spacing: Sequence[float] | None = None) -
     >>> squared_gradient(3 * identity_grid((4, 4)))
     tensor(4.5000)
     """
+    return squared_gradients(velocity, spacing).mean()
+
+
+def squared_gradients(velocity: Tensor, spacing: Sequence[float] | None = None) -> Tensor:
+    """Compute `squared_gradient` of each pair, (batch,)."""
     d = velocity.shape[1]
     sides = [1.0] * d if spacing is None else spacing
-    grid_axes = range(2, d + 2)
-    batch_and_grid = (0, *grid_axes)
-    total = velocity.new_zeros(())
+    grid_axes = tuple(range(2, d + 2))
+    total = velocity.new_zeros(len(velocity))
     for axis, step in enumerate(sides):
         differences = velocity.diff(dim=axis + 2)
         squared = differences.square()
-        # (d,)
-        means = squared.mean(batch_and_grid)
+        # (batch, d)
+        means = squared.mean(grid_axes)
 
         ratios = [(side / step) ** 2 for side in sides]
         factors = velocity.new_tensor(ratios)
         slopes = means * factors
-        total = total + slopes.mean()
+        total = total + slopes.mean(1)
     return total / d
 
 
@@ -88,10 +92,15 @@ def bending_energy(velocity: Tensor, spacing: Sequence[float] | None = None) -> 
     >>> bending_energy(identity_grid((6, 6)).square())
     tensor(4.)
     """
-    total = velocity.new_zeros(())
+    return bending_energies(velocity, spacing).mean()
+
+
+def bending_energies(velocity: Tensor, spacing: Sequence[float] | None = None) -> Tensor:
+    """Compute `bending_energy` of each pair, (batch,)."""
+    total = velocity.new_zeros(len(velocity))
     for times, curvature in _curvatures(velocity, spacing):
-        energy = curvature.square().mean()
-        total = total + times * energy
+        energies = curvature.square().flatten(1).mean(1)
+        total = total + times * energies
     return total
 
 
@@ -249,6 +258,7 @@ def regularize(
     options: LossOptions,
     spacing: Sequence[float] | None,
     setting: Mapping[str, float] | None = None,
+    roughnesses: Tensor | None = None,
 ) -> Tensor:
     """Compute the declared regularization of a velocity.
 
@@ -262,6 +272,8 @@ def regularize(
         Size of a voxel along each axis; None: equal sides.
     setting
         Values of hyperparameters, for a regularizer with arguments of their names.
+    roughnesses
+        That of each pair, (batch,), where it was computed before.
 
     Raises
     ------
@@ -274,6 +286,8 @@ def regularize(
     >>> regularize(torch.ones(1, 2, 8, 8), LossOptions(), None)
     tensor(0.)
     """
+    if roughnesses is not None:
+        return roughnesses.mean()
     name = options.regularizer
     record = find_regularizer(name)
     loss = record.load()

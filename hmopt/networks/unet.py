@@ -101,6 +101,9 @@ class UNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Compute features, (batch, features, *grid), of an image, (batch, channels, *shape).
 
+        With weights that are stacked for k settings, image and features have the channels of all
+        settings, one setting after the other (see `side_by_side`).
+
         A level that starts a skip connection is needed on its own grid; its image is pooled on the
         way into the next one. A level above all skip connections is needed at half its grid alone:
         there pooling goes before the activation, which is monotonic and so gives the same values.

@@ -151,7 +151,7 @@ class Loss:
             scale=self.scale,
             second_scale=self.second_scale,
         )
-        together = together.with_dissimilarities(settings[0])
+        together = together.with_terms_of_each(settings[0])
         registered = []
         for setting, part in zip(settings, together.divided(len(settings)), strict=True):
             second_scale = _scaled(self.second_scale, self.second_ratios, setting)

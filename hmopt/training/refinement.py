@@ -126,7 +126,7 @@ class PairLoss:
             overlap_labels=(),
             scale=self.scale,
         )
-        together = together.with_dissimilarities(weights)
+        together = together.with_terms_of_each(weights)
         losses = []
         # a term of all pairs mixes them
         for one in together.divided(len(moving)):

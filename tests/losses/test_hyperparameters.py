@@ -184,3 +184,26 @@ def test_a_hyperparameter_of_ones_own_is_an_argument_of_a_similarity_of_ones_own
         terms = loss_terms(batch, {"exponent": exponent})
         assert torch.equal(terms.dissimilarity, power(batch.moved, batch.fixed, exponent))
     assert torch.equal(loss_terms(batch, {}).dissimilarity, power(batch.moved, batch.fixed))
+
+
+@pytest.mark.parametrize("similarity", ["mse", "lncc", "mutual_information"])
+@pytest.mark.parametrize("regularizer", ["gradient", "bending"])
+def test_terms_of_a_batch_at_once_are_those_pair_by_pair(similarity: str, regularizer: str) -> None:
+    batch = registered(LossOptions(similarity=similarity, regularizer=regularizer, window=5))
+    setting = {"regularization": 0.3}
+    at_once = batch.with_terms_of_each(setting)
+    assert (at_once.dissimilarities is None) == (similarity == "mutual_information")
+    assert at_once.roughnesses is not None
+    both = [(at_once, batch), *zip(at_once.divided(2), batch.divided(2), strict=True)]
+    for one, other in both:
+        found, expected = loss_terms(one, setting), loss_terms(other, setting)
+        torch.testing.assert_close(found.dissimilarity, expected.dissimilarity)
+        torch.testing.assert_close(found.weighted, expected.weighted)
+
+
+def test_a_similarity_that_a_hyperparameter_changes_is_computed_at_each_setting() -> None:
+    batch = registered(LossOptions(similarity="lncc", window=9))
+    at_once = batch.with_terms_of_each({"regularization": 0.3, "window": 3})
+    assert at_once.dissimilarities is None
+    narrow, wide = (at_once.dissimilarity({"window": window}) for window in (3, 9))
+    assert narrow != wide

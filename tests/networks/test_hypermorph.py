@@ -95,20 +95,29 @@ def test_setting_outside_the_space_is_refused(setting: Setting, message: str) ->
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 16, 8)])
 @pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("pairs", [2, 4, 5])
 def test_parts_of_a_batch_are_registered_at_their_settings(
-    shape: tuple[int, ...], stride: int
+    shape: tuple[int, ...], stride: int, pairs: int
 ) -> None:
-    """Five pairs at two settings: the first three at the first."""
+    """Two settings; of five pairs the first three are registered at the first."""
     torch.manual_seed(0)
     options = NetworkOptions(encoder=[4, 4, 4], decoder=[4, 3], final=[3], stride=stride)
     hypermorph = Hypermorph(RegistrationNetwork(options, shape), SPACE, [8])
-    moving, fixed = torch.rand(2, 5, 1, *shape)
+    moving, fixed = torch.rand(2, pairs, 1, *shape)
     other = {"regularization": 0.9, "label_weight": 0.1}
     together = hypermorph.velocities(moving, fixed, [SETTING, other])
-    first = hypermorph(moving[:3], fixed[:3], SETTING)
-    second = hypermorph(moving[3:], fixed[3:], other)
-    torch.testing.assert_close(together, torch.cat([first, second]))
-    assert not torch.allclose(hypermorph(moving[3:], fixed[3:], SETTING), second)
+    half = (pairs + 1) // 2
+    first = hypermorph(moving[:half], fixed[:half], SETTING)
+    second = hypermorph(moving[half:], fixed[half:], other)
+    one_by_one = torch.cat([first, second])
+    torch.testing.assert_close(together, one_by_one)
+    assert not torch.allclose(hypermorph(moving[half:], fixed[half:], SETTING), second)
+
+    weights = list(hypermorph.hypernetwork.parameters())
+    outwards = torch.randn_like(together)
+    of_both = torch.autograd.grad((together * outwards).sum(), weights)
+    of_each = torch.autograd.grad((one_by_one * outwards).sum(), weights)
+    torch.testing.assert_close(of_both, of_each, rtol=1e-4, atol=1e-5)
 
 
 def test_parts_of_a_batch_go_one_by_one_through_a_network_of_the_user(
@@ -116,7 +125,7 @@ def test_parts_of_a_batch_go_one_by_one_through_a_network_of_the_user(
 ) -> None:
     monkeypatch.setattr(RegistrationNetwork, "takes_weights_of_several_settings", False)
     hypermorph = small()
-    moving, fixed = torch.rand(2, 3, 1, 16, 16)
+    moving, fixed = torch.rand(2, 4, 1, 16, 16)
     other = {"regularization": 0.9, "label_weight": 0.1}
     one_by_one = hypermorph.velocities(moving, fixed, [SETTING, other])
     monkeypatch.undo()
