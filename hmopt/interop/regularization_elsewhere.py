@@ -1,4 +1,4 @@
-"""What a regularization weight of one program is in another: exactly, as a start value, or not at all.
+"""What a regularization weight of one program is in another: exactly, as a starting value, or not at all.
 
 Most learning programs minimize a · dissimilarity + b · penalty. Only the ratio ρ = b / a decides
 where the minimum is, so that weights of two programs mean the same where their ratios are the same
@@ -165,7 +165,7 @@ class Converted:
     def __str__(self) -> str:
         """Return it as a line."""
         return (
-            f"{self.value:.4g} ({'exact' if self.exact else 'only a start value'}). {self.sentence}"
+            f"{self.value:.4g} ({'exact' if self.exact else 'only a starting value'}). {self.sentence}"
         )
 
 

@@ -300,7 +300,7 @@ def search_minutes(
 
 
 def _check_same(main: _Folder, other: _Folder, metric: str) -> list[str]:
-    """Refuse measurements of other images or on another grid; return what else differs, as sentences."""
+    """Refuse measurements of other images or another spacing; return what else differs, as sentences."""
     path = other.files.path
     measured = other.measurements
     if metric not in measured.values:

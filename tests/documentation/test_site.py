@@ -96,7 +96,7 @@ def test_the_table_of_layers_is_the_import_graph() -> None:
 
 def test_the_files_of_the_walks_are_there() -> None:
     page = (DOCS / "how-it-works.md").read_text(encoding="utf-8")
-    walks = page[page.index("## The way of λ") :]
+    walks = page[page.index("## How λ reaches the convolutions") :]
     named = set(re.findall(r"`([a-z_]+(?:/[a-z_]+)*\.py)`", walks))
     assert len(named) > 20
     homes = {path.parent for path in (ROOT / "hmopt").rglob("*.py")}

@@ -273,7 +273,7 @@ def regularization_table(regularization: float = 0.2, scale: float = 2.0) -> str
                 scale=scale,
             )
             found = f"{converted.value:.3g}"
-            kind = "exact" if converted.exact else "a start value: other terms"
+            kind = "exact" if converted.exact else "a starting value: other terms"
         loss = program.loss
         lines.append(f"| {program.title} | {loss} | {program.parameter} | {found} | {kind} |")
     return "\n".join(lines)
