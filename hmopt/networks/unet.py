@@ -323,7 +323,7 @@ def convolve_to_few(weight: Tensor, bias: Tensor, image: Tensor) -> Tensor:
     shares = _convolve(image, kernel, biases, [1] * d, padding)
     # (batch, settings, 3, out, *grid)
     settings = settings_of(weight, image) or 1
-    by_plane = shares.reshape(len(image), settings, 3, -1, *image.shape[2:])
+    by_plane = shares.reshape(image.shape[0], settings, 3, -1, *image.shape[2:])
     before, here, after = by_plane.unbind(2)
     total: Tensor = here.clone()
     total[..., 1:] += before[..., :-1]
