@@ -164,9 +164,7 @@ class Converted:
 
     def __str__(self) -> str:
         """Return it as a line."""
-        return (
-            f"{self.value:.4g} ({'exact' if self.exact else 'only a starting value'}). {self.sentence}"
-        )
+        return f"{self.value:.4g} ({'exact' if self.exact else 'only a starting value'}). {self.sentence}"
 
 
 def convert_regularization(

@@ -91,7 +91,7 @@ class StructureMaps(ABC):
     @property
     def identity(self) -> str:
         """Hash of all that decides the weights of given pairs."""
-        return content_hash(self.kind, list(self.labels), self.width, NEAR)
+        return content_hash(self.kind, list(self.labels), self.width, NEAR, "by volume")
 
     @abstractmethod
     def shares(self, located: Located, stride: int) -> Tensor:

@@ -9,6 +9,9 @@ from torch.nn import functional
 NEAR = 0.1
 """Share of structures from which a voxel belongs to them alone, and not to the common velocity."""
 
+SMALLEST = 1e-30
+"""Sums of shares below it count as none."""
+
 REACH = 4.0
 """Standard deviations at which a Gaussian is cut off."""
 
@@ -92,12 +95,15 @@ def _convolved(images: Tensor, kernel: Tensor, axis: int) -> Tensor:
 def blending_weights(shares: Tensor, width: float) -> Tensor:
     """Return how much the velocity of each structure counts at each voxel.
 
-    With p_s the shares of the structures, smoothed by a Gaussian, the weights are
+    With p_s the shares of the structures, smoothed by a Gaussian, and V_s their volumes, the sums of
+    the shares, the weights are
 
-        w_s = p_s / max(p_1 + … + p_L, NEAR).
+        w_s = q_s / (q_1 + … + q_L) · min(1, (p_1 + … + p_L) / NEAR),     q_s = p_s / V_s.
 
-    Inside structures and around them they add up to 1; what they lack elsewhere belongs to the
-    common velocity.
+    A voxel more or less changes the overlap of a structure by a share that goes with 1 / V_s. So at
+    the border of a small structure and a large one the velocity of the small one counts more, as it
+    does in the mean overlap of all structures. Inside structures and around them the weights add up
+    to 1; what they lack elsewhere belongs to the common velocity.
 
     Parameters
     ----------
@@ -114,16 +120,22 @@ def blending_weights(shares: Tensor, width: float) -> Tensor:
 
     Examples
     --------
-    A voxel that is wholly one structure, one that is seldom any, and one that is none:
+    A structure of two voxels and one of six, with a voxel that is half of either at their border:
 
-    >>> shares = torch.tensor([[[[1.0, 0.02, 0.0]], [[0.0, 0.02, 0.0]]]])
-    >>> blending_weights(shares, width=0)[0, :, 0]
-    tensor([[1.0000, 0.2000, 0.0000],
-            [0.0000, 0.2000, 0.0000]])
+    >>> large, small = [1.0] * 5 + [0.5] + [0.0] * 2, [0.0] * 5 + [0.5, 0.5, 0.0]
+    >>> shares = torch.tensor([large, small]).unsqueeze(1).unsqueeze(0)
+    >>> blending_weights(shares, width=0)[0, :, 0, 4:].round(decimals=3)
+    tensor([[1.0000, 0.1540, 0.0000, 0.0000],
+            [0.0000, 0.8460, 1.0000, 0.0000]])
     """
+    grid_axes = tuple(range(2, shares.dim()))
+    # one that is not there, or less than a voxel, has no share that it could be divided by
+    volumes = shares.sum(grid_axes, keepdim=True).clamp(min=1)
     smoothed = smooth(shares, width)
-    total = smoothed.sum(dim=1, keepdim=True)
-    return smoothed / total.clamp(min=NEAR)
+    by_volume = smoothed / volumes
+    parts = by_volume / by_volume.sum(dim=1, keepdim=True).clamp(min=SMALLEST)
+    nearness = smoothed.sum(dim=1, keepdim=True) / NEAR
+    return parts * nearness.clamp(max=1)
 
 
 def blend(common: Tensor, others: Iterable[tuple[Tensor, Tensor]]) -> Tensor:

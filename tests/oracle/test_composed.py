@@ -106,13 +106,17 @@ def test_the_displacement_is_that_of_the_velocities_blended_voxel_by_voxel(
             index: oracle.network((index,))(moving, fixed)[0].numpy() for index in (20, 60, 160)
         }
     label_map = cohort.label_map(pair.fixed)
+    volumes = [np.sum(label_map == number) / 4 for number in (1, 2, 3)]
     blended = np.zeros_like(velocity[60])
     for x in range(8):
         for y in range(8):
             voxels = label_map[2 * x : 2 * x + 2, 2 * y : 2 * y + 2]
             shares = [np.mean(voxels == number) for number in (1, 2, 3)]
-            total = max(sum(shares), 0.1)
-            weights = [share / total for share in shares]
+            by_volume = [
+                share / max(volume, 1) for share, volume in zip(shares, volumes, strict=True)
+            ]
+            total = sum(by_volume) or 1.0
+            weights = [min(sum(shares) / 0.1, 1) * one / total for one in by_volume]
             blended[:, x, y] = weights[0] * velocity[20][:, x, y]
             blended[:, x, y] += weights[1] * velocity[160][:, x, y]
             blended[:, x, y] += (1 - weights[0] - weights[1]) * velocity[60][:, x, y]

@@ -55,6 +55,27 @@ def test_weights_add_up_to_1_near_structures_and_never_to_more(width: float) -> 
     assert float(blending_weights(shares, width).min()) >= 0
 
 
+def test_at_a_border_weights_are_as_one_over_volumes() -> None:
+    """Of three and nine voxels, with one that they share by half: it adds a half to either volume."""
+    shares = torch.zeros(1, 2, 4, 4)
+    shares[0, 0].view(-1)[:3] = 1
+    shares[0, 1].view(-1)[4:13] = 1
+    shares[0, :].flatten(1)[:, 3] = 0.5
+    at_border = blending_weights(shares, 0.0)[0].flatten(1)[:, 3]
+    expected = torch.tensor([1 / 3.5, 1 / 9.5])
+    torch.testing.assert_close(at_border, expected / expected.sum())
+
+
+def test_structures_of_one_volume_count_as_their_shares() -> None:
+    shares = random_shares(3)
+    volumes = shares.sum((2, 3), keepdim=True)
+    alike = 40 * shares / volumes
+    alike /= alike.sum(dim=1).max()
+    smoothed = smooth(alike, 1.5)
+    expected = smoothed / smoothed.sum(dim=1, keepdim=True).clamp(min=NEAR)
+    torch.testing.assert_close(blending_weights(alike, 1.5), expected)
+
+
 def test_the_order_of_structures_does_not_matter() -> None:
     shares = random_shares(3)
     order = [2, 0, 1]
