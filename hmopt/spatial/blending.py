@@ -100,10 +100,10 @@ def blending_weights(shares: Tensor, width: float) -> Tensor:
 
         w_s = q_s / (q_1 + … + q_L) · min(1, (p_1 + … + p_L) / NEAR),     q_s = p_s / V_s.
 
-    A voxel more or less changes the overlap of a structure by a share that goes with 1 / V_s. So at
-    the border of a small structure and a large one the velocity of the small one counts more, as it
-    does in the mean overlap of all structures. Inside structures and around them the weights add up
-    to 1; what they lack elsewhere belongs to the common velocity.
+    At the border of a small structure and a large one the velocity of the small one counts more. Its
+    setting was chosen by an overlap that depends on this border, that of the large one mostly by
+    borders elsewhere. Inside structures and around them the weights add up to 1; what they lack
+    elsewhere belongs to the common velocity.
 
     Parameters
     ----------
