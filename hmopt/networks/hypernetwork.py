@@ -90,9 +90,12 @@ class Hypernetwork(nn.Module):
         # (weights, 1)
         spread_of_row = torch.cat(spreads)
         width = self.heads.in_features
-        drawn = torch.randn(len(spread_of_row), width) / math.sqrt(width)
+        # drawn as those of a dense layer of torch, so that seeds give the models that they gave before
+        layer = nn.Linear(width, len(spread_of_row), bias=False)
         with torch.no_grad():
-            self.heads.transposed.copy_((share * spread_of_row * drawn).t())
+            layer.weight.normal_(std=1 / math.sqrt(width))
+            layer.weight.mul_(share * spread_of_row)
+            self.heads.transposed.copy_(layer.weight.t())
 
     def forward(self, places: Tensor) -> dict[str, Tensor]:
         """Predict the module's weights.

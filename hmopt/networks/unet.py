@@ -6,7 +6,9 @@ from functools import cache
 from itertools import pairwise
 from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -391,17 +393,20 @@ def _after_upsampling(weight: Tensor, d: int) -> Tensor:
     Tensor
         (…, in, out, *4).
     """
-    sums = _sums_after_upsampling(d).to(weight)
+    sums = torch.from_numpy(_sums_after_upsampling(d)).to(weight)
     from_inputs = weight.transpose(-2 - d, -1 - d)
     spread = from_inputs.flatten(-d) @ sums
     return spread.view(*spread.shape[:-1], *[4] * d)
 
 
 @cache
-def _sums_after_upsampling(d: int) -> Tensor:
-    """Return which weights of 3^d are added for each of 4^d: (3^d, 4^d), of zeros and ones."""
-    of_axis = torch.tensor([[0.0, 0, 1, 1], [0, 1, 1, 0], [1, 1, 0, 0]])
-    sums = torch.ones(1, 1)
+def _sums_after_upsampling(d: int) -> NDArray[np.float32]:
+    """Return which weights of 3^d are added for each of 4^d: (3^d, 4^d), of zeros and ones.
+
+    An array, as a tensor would stay of the mode that the first call was made in.
+    """
+    of_axis = np.array([[0, 0, 1, 1], [0, 1, 1, 0], [1, 1, 0, 0]], dtype=np.float32)
+    sums = np.ones((1, 1), dtype=np.float32)
     for _ in range(d):
-        sums = torch.kron(sums, of_axis)
+        sums = np.kron(sums, of_axis)
     return sums

@@ -65,7 +65,7 @@ def declare(**tables: dict[str, Any]) -> Study:
 
 def trained_over(cohort: PreparedCohort, folder: Path, **hyperparameters: dict[str, Any]) -> Path:
     """Train over some hyperparameters and return the model."""
-    study = declare(training={"steps": STEPS, "checkpoint_every": STEPS, "threads": 1, "seed": 1})
+    study = declare(training={"steps": STEPS, "checkpoint_every": STEPS, "threads": 1})
     tables = study.model_dump(exclude={"hyperparameters", "loss"}, exclude_unset=True)
     loss: dict[str, Any] = {"window": 5}
     if "similarity_share" in hyperparameters:
