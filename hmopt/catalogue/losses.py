@@ -37,14 +37,20 @@ class _LossTerm(Record):
         >>> find_similarity("mse").load_of_each().__name__
         'mean_squared_errors'
         """
-        if self.of_each is None:
-            raise DeclarationError(
-                "loss",
-                expected="a term with a function of each pair",
-                got=repr(self.name),
-                advice="Give its record `of_each`, or call it pair by pair.",
-            )
-        return Record(name=self.name, title=self.title, function=self.of_each).load()
+        return self._load_further(
+            self.of_each,
+            "loss",
+            expected="a term with a function of each pair",
+            advice="Give its record `of_each`, or call it pair by pair.",
+        )
+
+    def _load_further(
+        self, function: str | Callable[..., Any] | None, field: str, *, expected: str, advice: str
+    ) -> Callable[..., Any]:
+        """Return a function that the record may have beside its own; refuse where it has none."""
+        if function is None:
+            raise DeclarationError(field, expected=expected, got=repr(self.name), advice=advice)
+        return Record(name=self.name, title=self.title, function=function).load()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,14 +104,12 @@ class Regularizer(_LossTerm):
         Traceback (most recent call last):
         hmopt.errors.DeclarationError: loss.regularizer: expected one that can be divided among regions, got 'own'. ...
         """
-        if self.by_region is None:
-            raise DeclarationError(
-                "loss.regularizer",
-                expected="one that can be divided among regions",
-                got=repr(self.name),
-                advice="Declare another, or no loss.regions.",
-            )
-        return Record(name=self.name, title=self.title, function=self.by_region).load()
+        return self._load_further(
+            self.by_region,
+            "loss.regularizer",
+            expected="one that can be divided among regions",
+            advice="Declare another, or no loss.regions.",
+        )
 
 
 SIMILARITIES: dict[str, Similarity] = {

@@ -83,8 +83,8 @@ class RegisteredBatch:
     def with_terms_of_each(self, hyperparameters: Collection[str]) -> "RegisteredBatch":
         """Compute similarity and regularizer of all pairs at once, before the batch is divided.
 
-        One that a hyperparameter changes, by name, is left to be computed at each setting, and so is
-        one without a function of each pair.
+        One that a hyperparameter changes, by name, is left to be computed at each setting, and so are
+        one without a function of each pair, and a regularizer that is divided among regions.
         """
         dissimilarities = None
         roughnesses = None
@@ -93,7 +93,8 @@ class RegisteredBatch:
             compare = find_similarity(self.options, of_each=True)
             dissimilarities = compare(self.moved, self.fixed)
         regularizer = find_regularizer(self.options.regularizer)
-        if regularizer.of_each is not None and _is_fixed(regularizer, hyperparameters):
+        is_whole = not self.options.regions
+        if regularizer.of_each is not None and is_whole and _is_fixed(regularizer, hyperparameters):
             roughness = regularizer.load_of_each()
             roughnesses = roughness(velocity=self.velocity, spacing=self.spacing)
         other = replace(self, dissimilarities=dissimilarities, roughnesses=roughnesses)

@@ -120,7 +120,7 @@ def blending_weights(shares: Tensor, width: float) -> Tensor:
 
     Examples
     --------
-    A structure of two voxels and one of six, with a voxel that is half of either at their border:
+    Structures of 5.5 and 1.5 voxels along a line; the voxel at their border is half of either:
 
     >>> large, small = [1.0] * 5 + [0.5] + [0.0] * 2, [0.0] * 5 + [0.5, 0.5, 0.0]
     >>> shares = torch.tensor([large, small]).unsqueeze(1).unsqueeze(0)
