@@ -8,7 +8,7 @@ from hmopt.losses.objective import (
     loss_terms,
     weighted_loss,
 )
-from hmopt.losses.overlap import dice_loss, one_hot, overlap_loss
+from hmopt.losses.overlap import overlap_loss
 from hmopt.losses.regional import region_shares, regional_loss, regional_terms
 from hmopt.losses.regularization import (
     bending_energy,
@@ -35,14 +35,12 @@ __all__ = [
     "balanced_loss",
     "bending_energy",
     "bending_energy_by_region",
-    "dice_loss",
     "find_similarity",
     "local_cross_correlation",
     "loss_terms",
     "mean_squared_error",
     "mutual_information",
     "of_second_similarity",
-    "one_hot",
     "overlap_loss",
     "region_shares",
     "regional_loss",

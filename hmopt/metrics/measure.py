@@ -20,9 +20,8 @@ from hmopt.metrics.landmarks import (
     on_grid,
 )
 from hmopt.metrics.originals import Originals
-from hmopt.metrics.overlap import nearest_labels, sampled_positions
 from hmopt.metrics.similarity import LocalMoments, local_moments
-from hmopt.spatial import jacobian_determinant, warp
+from hmopt.spatial import jacobian_determinant, nearest_labels, sampled_positions, warp
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from hmopt.data.landmarks import Landmarks
 from hmopt.errors import HmoptError
 from hmopt.metrics.similarity import LocalMoments, local_moments
 from hmopt.records import Pair
+from hmopt.spatial import find_near_foreground
 from hmopt.spatial.window import cached_parts
 
 
@@ -173,11 +174,7 @@ class Originals:
     @cached_property
     def near_foreground(self) -> Tensor:
         """Which moving voxels are labelled, or one that follows along any axes: (n, *shape)."""
-        near = self.moving_labels > 0
-        for axis in range(1, near.dim()):
-            following = near.roll(-1, axis)
-            near = near | following
-        return near
+        return find_near_foreground(self.moving_labels)
 
     @cached_property
     def fixed_moments(self) -> LocalMoments:

@@ -15,11 +15,16 @@ from hmopt.catalogue import find_metric
 from hmopt.errors import SearchError
 from hmopt.files import content_hash, replacing
 from hmopt.limits import SIDES_OF_DISPLACEMENT
-from hmopt.metrics.overlap import nearest_labels, sampled_positions
 from hmopt.oracle.registered import RegisteringOracle
 from hmopt.records import Pair
 from hmopt.space import Index
-from hmopt.spatial import image_tensor, label_tensor, warp
+from hmopt.spatial import (
+    image_tensor,
+    label_tensor,
+    nearest_labels,
+    sampled_positions,
+    warp,
+)
 from hmopt.study_folder import StudyFolder
 
 Arrays = dict[str, NDArray[Any]]

@@ -4,6 +4,12 @@ from hmopt.spatial.batch import divided, divided_if_any
 from hmopt.spatial.blending import blend, blending_weights, coarsen, smooth
 from hmopt.spatial.integration import integrate, refine_displacement, velocity_to_displacement
 from hmopt.spatial.jacobian import jacobian_determinant
+from hmopt.spatial.label_maps import (
+    find_near_foreground,
+    joint_histogram,
+    nearest_labels,
+    sampled_positions,
+)
 from hmopt.spatial.warping import identity_grid, image_tensor, label_tensor, warp
 
 __all__ = [
@@ -12,12 +18,16 @@ __all__ = [
     "coarsen",
     "divided",
     "divided_if_any",
+    "find_near_foreground",
     "identity_grid",
     "image_tensor",
     "integrate",
     "jacobian_determinant",
+    "joint_histogram",
     "label_tensor",
+    "nearest_labels",
     "refine_displacement",
+    "sampled_positions",
     "smooth",
     "velocity_to_displacement",
     "warp",

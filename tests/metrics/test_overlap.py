@@ -4,30 +4,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from scipy import ndimage
 
 from hmopt.metrics.originals import Originals, label_volumes
-from hmopt.metrics.overlap import (
-    dice,
-    dice_nearest,
-    hd95_mm,
-    joint_histogram,
-    nearest_labels,
-    sampled_positions,
-)
-from hmopt.spatial import warp
-
-SHAPES = [(13, 9), (9, 8, 7)]
-
-
-def random_pairs(
-    shape: tuple[int, ...], labels: int = 3, count: int = 2
-) -> tuple[torch.Tensor, ...]:
-    generator = torch.Generator().manual_seed(len(shape))
-    maps = torch.randint(0, labels + 1, (2, count, *shape), generator=generator)
-    displacement = 2.5 * torch.randn(count, len(shape), *shape, generator=generator)
-    return maps[0], maps[1], displacement
+from hmopt.metrics.overlap import dice, dice_nearest, hd95_mm
+from hmopt.spatial import nearest_labels, sampled_positions
+from tests.spatial.test_label_maps import SHAPES, one_hot_by_scipy, random_pairs
 
 
 def labelled(
@@ -47,14 +28,6 @@ def labelled(
     )
 
 
-def one_hot_by_scipy(
-    label_map: torch.Tensor, label: int, displacement: torch.Tensor
-) -> NDArray[np.float64]:
-    grid = np.indices(label_map.shape) + displacement.double().numpy()
-    mask = (label_map == label).double().numpy()
-    return ndimage.map_coordinates(mask, grid, order=1, mode="nearest")
-
-
 @pytest.mark.parametrize("shape", SHAPES)
 def test_dice_is_that_of_one_hot_labels_interpolated_linearly(shape: tuple[int, ...]) -> None:
     moving, fixed, displacement = random_pairs(shape)
@@ -65,27 +38,6 @@ def test_dice_is_that_of_one_hot_labels_interpolated_linearly(shape: tuple[int, 
             target = (fixed[pair] == label).numpy()
             expected = 2 * moved[target].sum() / (moved.sum() + target.sum())
             assert values[pair, label - 1] == pytest.approx(expected, abs=1e-5)
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_joint_histogram_holds_the_volumes_of_fixed_and_moved_labels(
-    shape: tuple[int, ...],
-) -> None:
-    moving, fixed, displacement = random_pairs(shape)
-    histogram = joint_histogram(sampled_positions(displacement), labelled(moving, fixed, 3))
-    for label in (1, 2, 3):
-        moved = one_hot_by_scipy(moving[1], label, displacement[1])
-        assert histogram[1, label].sum() == pytest.approx(
-            float((fixed[1] == label).sum()), abs=1e-4
-        )
-        assert histogram[1, :, label].sum() == pytest.approx(moved.sum(), abs=1e-4)
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_nearest_labels_are_those_that_warping_gives(shape: tuple[int, ...]) -> None:
-    moving, _, displacement = random_pairs(shape)
-    expected = warp(moving[:, None].float(), displacement, "nearest")[:, 0]
-    assert torch.equal(nearest_labels(moving, sampled_positions(displacement)).float(), expected)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -18,13 +18,14 @@ from hmopt.declaration import NetworkOptions
 from hmopt.errors import DeclarationError
 from hmopt.metrics import Originals
 from hmopt.metrics.measure import Registration
-from hmopt.metrics.overlap import dice, sampled_positions
+from hmopt.metrics.overlap import dice
 from hmopt.networks import Hypermorph
 from hmopt.oracle import AmortizedOracle
 from hmopt.oracle.differentiable import DifferentiableBatch, make_objective
 from hmopt.records import Pair
 from hmopt.search.ascent import ascend, distinct_optima, spread_starts
 from hmopt.space import Hyperparameter, Space
+from hmopt.spatial import sampled_positions
 from tests.oracle.conftest import CohortInMemory
 
 MakeModel = Callable[..., Hypermorph]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from monai.losses.dice import DiceLoss
+from monai.networks.utils import one_hot
 
 from hmopt.data.prepared import IMAGES, LABEL_MAPS, PreparedCohort
 from hmopt.declaration import NetworkOptions
-from hmopt.losses import one_hot
 from hmopt.networks import RegistrationNetwork
 from hmopt.records import Pair
 from hmopt.training.batches import load_labels
@@ -36,7 +36,7 @@ def test_still_images_score_the_overlap_that_they_have(
     cohort: PreparedCohort, still: RegistrationNetwork, batch: int
 ) -> None:
     moving, fixed = (
-        one_hot(load_labels(cohort, names), [1, 2])
+        one_hot(load_labels(cohort, names)[:, None], 3)[:, 1:]
         for names in ([pair.moving for pair in PAIRS], [pair.fixed for pair in PAIRS])
     )
     expected = 1 - float(DiceLoss(smooth_nr=0, smooth_dr=0)(moving, fixed))

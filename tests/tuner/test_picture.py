@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from hmopt.metrics.overlap import nearest_labels, sampled_positions
-from hmopt.spatial import jacobian_determinant, warp
+from hmopt.spatial import jacobian_determinant, nearest_labels, sampled_positions, warp
 from hmopt.tuner.pairs import ShownPair
 from hmopt.tuner.picture import Plane, determinant, draw_plane, grey, planes_at
 
