@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     Field,
@@ -299,6 +299,18 @@ class HyperparameterOptions(Options):
         return {key: value for key, value in content.items() if key in self.written_keys}
 
 
+Feature = Literal["intensity", "gradient", "laplacian"]
+"""What a similarity compares of two images."""
+ONLY_INTENSITY: list[Feature] = ["intensity"]
+
+
+def _each_feature_once(features: list[Feature]) -> list[Feature]:
+    """Refuse a feature that is there twice; their order does not matter."""
+    if len(set(features)) < len(features):
+        raise ValueError("expected each feature once")
+    return sorted(features, key=get_args(Feature).index)
+
+
 class LossOptions(Options):
     """`[loss]`: (1 - λ)(1 - γ) similarity + (1 - λ) γ overlap + λ regularizer; all are minimized."""
 
@@ -312,6 +324,9 @@ class LossOptions(Options):
     window: int = Field(default=9, ge=3, le=255)
     """Window width of `lncc`, in voxels; odd. If `window` is a hyperparameter: the width at which
     the scale is estimated."""
+    features: Annotated[list[Feature], Field(min_length=1)] = ONLY_INTENSITY
+    """What the similarity compares, the mean of all: `intensity`, the magnitude of the `gradient`, or
+    the `laplacian`. The latter two count detail at the scale of a voxel more."""
     regularizer: Annotated[str, OneOf(REGULARIZERS)] = "gradient"
     """Regularizer of the velocity: `gradient` (mean squared), `bending` (energy), or one of a plugin.
     Bending energy does not penalize affine differences: it suits images that are only roughly aligned."""
@@ -331,10 +346,11 @@ class LossOptions(Options):
 
     @property
     def written_keys(self) -> tuple[str, ...]:
-        """Keys that have a use: those of a second similarity, and of regions, only where there are such."""
+        """Keys that have a use: those of a second similarity, of regions and of features only where there are such."""
         of_second = () if self.second_similarity else self.of_second
         of_regions = () if self.regions else ("regions",)
-        left_out = (*of_second, *of_regions)
+        of_features = () if self.features != ONLY_INTENSITY else ("features",)
+        left_out = (*of_second, *of_regions, *of_features)
         return tuple(name for name in type(self).model_fields if name not in left_out)
 
     @model_serializer(mode="wrap")
@@ -358,6 +374,11 @@ class LossOptions(Options):
                 region_of_structure[structure] = region
         return regions
 
+    @field_validator("features")
+    @classmethod
+    def _each_once(cls, features: list[Feature]) -> list[Feature]:
+        return _each_feature_once(features)
+
     @field_validator("window")
     @classmethod
     def _odd(cls, window: int) -> int:
@@ -379,6 +400,19 @@ class RefineOptions(Options):
     """Iterations that minimize the loss of a pair over its velocity, without terms that need
     labels; 0: no refinement. With `model.source = "optimize"`: iterations at each of ten values of
     λ, from the strongest regularization down to that of the setting."""
+    features: Annotated[list[Feature], Field(min_length=1)] | None = None
+    """What the similarity compares there, as in `[loss]`; by default what the model was trained with."""
+
+    @field_validator("features")
+    @classmethod
+    def _each_once(cls, features: list[Feature] | None) -> list[Feature] | None:
+        return None if features is None else _each_feature_once(features)
+
+    @model_serializer(mode="wrap")
+    def _only_declared(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out features that are not declared: a file is the same as before there were any."""
+        content = serialize(self)
+        return {key: value for key, value in content.items() if value is not None}
 
 
 class AugmentationOptions(Options):

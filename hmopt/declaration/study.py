@@ -30,6 +30,7 @@ from hmopt.catalogue import (
 from hmopt.csv_tables import is_one_line
 from hmopt.declaration.cohort import CohortOptions, PairsOptions, PreprocessingOptions, SplitOptions
 from hmopt.declaration.model import (
+    ONLY_INTENSITY,
     HypernetworkOptions,
     HyperparameterOptions,
     LossOptions,
@@ -524,6 +525,7 @@ def check_agreement(
         *_of_shares(hyperparameters, loss),
         *_of_regions(hyperparameters, loss),
         *_of_axes(preprocessing, training),
+        *_of_features(loss),
         *_of_intensities(preprocessing, loss, training),
     ]
     for found in contradictions:
@@ -617,13 +619,26 @@ def check_optimization(study: Study) -> None:
 
 
 def check_refinement(study: Study) -> None:
-    """Refuse iterations on registrations whose loss needs label maps throughout.
+    """Refuse iterations on registrations whose loss needs label maps throughout, and features without use.
 
     Raises
     ------
     DeclarationError
-        If they are declared beside regions.
+        If iterations are declared beside regions, or features without iterations on the registrations of a model.
     """
+    if study.refine.features is not None:
+        without_model = study.model.source == "optimize"
+        if without_model or not study.refine.iterations:
+            raise DeclarationError(
+                "refine.features",
+                expected='none with model.source = "optimize"'
+                if without_model
+                else "none without refine.iterations",
+                got=", ".join(study.refine.features),
+                advice="Declare loss.features."
+                if without_model
+                else "Declare the iterations, such as 25.",
+            )
     if study.refine.iterations and study.loss.regions:
         raise DeclarationError(
             "refine.iterations",
@@ -898,6 +913,18 @@ def _of_axes(
     if flipped is not None and flipped >= axes:
         field = "training.augmentation.flip_axis"
         yield Contradiction(field=field, expected=f"an axis below {axes}", got=flipped)
+
+
+def _of_features(loss: LossOptions) -> Iterator[Contradiction]:
+    if loss.features == ONLY_INTENSITY:
+        return
+    for field, similarity in (
+        ("loss.similarity", loss.similarity),
+        ("loss.second_similarity", loss.second_similarity),
+    ):
+        if similarity is not None and SIMILARITIES[similarity].needs_unit_range:
+            expected = "a similarity of any values with loss.features that are no intensities"
+            yield Contradiction(field=field, expected=expected, got=similarity)
 
 
 def _of_intensities(

@@ -1,10 +1,12 @@
 """Models whose registrations are refined, as functions on NumPy arrays."""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
 
+from hmopt.declaration.model import Feature
 from hmopt.errors import CheckpointError, DeclarationError
 from hmopt.files import content_hash
 from hmopt.interop.model import Image, Model
@@ -28,14 +30,20 @@ class RefinedModel(VelocityModel):
     iterations
         Steps on the velocity of each pair, at most; they lower the loss that the model was trained
         under (see `hmopt.training.refinement`).
+    features
+        What its similarity compares; None: what it compared in training.
 
     Raises
     ------
     CheckpointError
         If the header of the model does not tell its loss, or the setting of a baked one.
+    DeclarationError
+        If the similarity does not take the features.
     """
 
-    def __init__(self, model: OwnModel, iterations: int) -> None:
+    def __init__(
+        self, model: OwnModel, iterations: int, features: Sequence[Feature] | None = None
+    ) -> None:
         self._model = model
         header = model.header
         loss = header.get("loss")
@@ -44,7 +52,7 @@ class RefinedModel(VelocityModel):
         self._baked_at: Setting = header.get("setting", {})
         names = [*model.space.names, *self._baked_at]
         pair_loss = known_loss(loss, scale, header.get("spacing_mm"), model.path, names)
-        self._refinement = Refinement(loss=pair_loss, iterations=iterations)
+        self._refinement = Refinement(loss=pair_loss.comparing(features), iterations=iterations)
         if not model.space.names and not self._baked_at:
             raise CheckpointError(
                 f"{model.path}: setting",
@@ -88,15 +96,22 @@ class RefinedModel(VelocityModel):
         return self._model.integrated(velocity, setting)
 
 
-def refined_model(model: Model, iterations: int) -> Model:
+def refined_model(
+    model: Model, iterations: int, features: Sequence[Feature] | None = None
+) -> Model:
     """Return a model whose registrations are refined, or the model itself for 0 iterations.
+
+    Parameters
+    ----------
+    model, iterations, features
+        As of `RefinedModel`.
 
     Raises
     ------
     CheckpointError
         If the header of the model does not tell its loss.
     DeclarationError
-        If the model gives displacements and no velocity.
+        If the model gives displacements and no velocity, or the similarity does not take the features.
     """
     if not iterations:
         return model
@@ -107,7 +122,7 @@ def refined_model(model: Model, iterations: int) -> Model:
             got=iterations,
             advice="Leave it out; velocities come from models that hmopt trained.",
         )
-    return RefinedModel(model, iterations)
+    return RefinedModel(model, iterations, features)
 
 
 def _bytes_hash(image: Image) -> str:

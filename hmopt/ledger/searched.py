@@ -10,6 +10,7 @@ import pandas as pd
 from pydantic import ConfigDict, Field
 
 from hmopt.declaration import SearchOptions, Study
+from hmopt.declaration.model import ONLY_INTENSITY
 from hmopt.declaration.renamed import current_names
 from hmopt.declaration.study import check_ranges, check_sections
 from hmopt.errors import HmoptError, LedgerError
@@ -159,6 +160,12 @@ class Searched:
         """Iterations that refined each registration; 0: none."""
         declared = self.declared.get("refine", {})
         return int(declared.get("iterations", 0))
+
+    @property
+    def refine_features(self) -> list[str] | None:
+        """What the similarity compared in the refinement; None: what it compared in training."""
+        features: list[str] | None = self.declared.get("refine", {}).get("features")
+        return features
 
     @property
     def engine(self) -> str | None:
@@ -390,9 +397,14 @@ def changed_keys(study: Study, searched: Searched) -> Iterator[tuple[str, str, s
         if name not in searched.space.names:
             yield f"hyperparameters.{name}", "none", "declared"
     if study.model.source in ("trained", "optimize"):
-        yield from _differences("loss", searched.loss, study.loss.model_dump(mode="json"))
-    refined_before = {"iterations": searched.refine_iterations}
-    yield from _differences("refine", refined_before, study.refine.model_dump(mode="json"))
+        features = {"features": ONLY_INTENSITY}
+        now_loss = {**features, **study.loss.model_dump(mode="json")}
+        yield from _differences("loss", {**features, **searched.loss}, now_loss)
+    for key in ("iterations", "features"):
+        before = getattr(searched, f"refine_{key}")
+        now = getattr(study.refine, key)
+        if before != now:
+            yield f"refine.{key}", repr(before), repr(now)
     now = declared_sections(study)
     for table, values in searched.declared.items():
         if table in now and table != "refine":

@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from hmopt import catalogue
 from hmopt.declaration import LossOptions
 from hmopt.errors import DeclarationError
+from hmopt.losses.features import comparing_features
 from hmopt.spatial.window import cached_parts, inverse_count, window_sum
 
 ImageLoss = Callable[[Tensor, Tensor], Tensor]
@@ -129,7 +130,7 @@ def find_similarity(
     """Return the declared similarity loss, a function of the moved and the fixed image.
 
     Its further arguments are filled in by their names: from the setting, or else from `[loss]`, as
-    `window`.
+    `window`. Of several `features` it is the mean.
 
     Parameters
     ----------
@@ -164,9 +165,9 @@ def find_similarity(
             declared[name] = values[name]
         elif name in keys:
             declared[name] = getattr(options, name)
-    if not declared:
-        return loss
-    return partial(loss, **declared)
+    if declared:
+        loss = partial(loss, **declared)
+    return comparing_features(loss, options.features)
 
 
 def of_second_similarity(options: LossOptions) -> LossOptions:

@@ -13,6 +13,7 @@ from hmopt.data.pairs import draw_pairs
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import NetworkOptions, Study, read_study
+from hmopt.declaration.model import Feature
 from hmopt.declaration.study import read_of_others
 from hmopt.errors import CheckpointError, DataError, sides_text
 from hmopt.interop import baked_model, own_model
@@ -31,7 +32,7 @@ from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.oracle.engine import EngineOracle, engine_source, load_engine
 from hmopt.oracle.of_model import ModelOracle
 from hmopt.oracle.optimized import OptimizedOracle, make_continuation, optimized_scale
-from hmopt.oracle.refined import refine
+from hmopt.oracle.refined import refine_as_declared
 from hmopt.oracle.registered import RegisteringOracle, TrainingFacts
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint, Pair, steps_at
@@ -80,7 +81,7 @@ def open_oracle(
         measuring = load_oracle(folder, study, cohort, device)
     else:
         trained = load_trained(folder, study, cohort, device, model)
-        measuring = refine(trained, study.refine.iterations)
+        measuring = refine_as_declared(trained, study)
     oracle = Recorded(measuring, StudyFolder(folder).ledger)
     return oracle, draw_pairs(cohort, study.pairs, "search")
 
@@ -244,7 +245,7 @@ class ModelSource(ABC):
 
     def refined_oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the same, its registrations refined as the study declares."""
-        return refine(self.oracle(cohort, device), self.study.refine.iterations)
+        return refine_as_declared(self.oracle(cohort, device), self.study)
 
     @abstractmethod
     def registrar(
@@ -272,7 +273,8 @@ class TrainedHere(ModelSource):
         self, device: Device, placement: Placement | None, iterations: int = 0
     ) -> Registrar:
         """Return what registers files with the model."""
-        return _registrar_of(self.load(device), placement, iterations)
+        features = self.study.refine.features
+        return _registrar_of(self.load(device), placement, iterations, features)
 
 
 class OfFile(ModelSource):
@@ -321,13 +323,14 @@ class OfFile(ModelSource):
     ) -> Registrar:
         """Return what registers files with the model, on the grid of the study's cohort."""
         model = self.load(device)
+        features = self.study.refine.features
         if isinstance(model, BakedModel):
-            return _registrar_of(model, placement, iterations)
+            return _registrar_of(model, placement, iterations, features)
         if isinstance(model, HypermorphModel) and self._is_prepared_as(model):
-            return _registrar_of(model, placement, iterations)
+            return _registrar_of(model, placement, iterations, features)
         cohort = prepare(self.study, self.folder)
         preparation = cohort_preparation(cohort, self.study.preprocessing)
-        return Registrar(refined_model(model, iterations), preparation, placement)
+        return Registrar(refined_model(model, iterations, features), preparation, placement)
 
     def _is_prepared_as(self, model: FileModel) -> bool:
         """Tell whether the study prepares its images as those of the model's training were."""
@@ -425,10 +428,13 @@ def source_of(folder: Path, study: Study) -> ModelSource:
 
 
 def _registrar_of(
-    model: HypermorphModel | BakedModel, placement: Placement | None, iterations: int
+    model: HypermorphModel | BakedModel,
+    placement: Placement | None,
+    iterations: int,
+    features: Sequence[Feature] | None = None,
 ) -> Registrar:
     preparation = trained_preparation(model.path, model.header)
-    return Registrar(refined_model(model, iterations), preparation, placement)
+    return Registrar(refined_model(model, iterations, features), preparation, placement)
 
 
 def load_trained(
@@ -477,7 +483,7 @@ def load_checkpoints(
         is_kept = checkpoint == "half" or files.model_file(checkpoint).exists()
         if checkpoint != "full" and is_kept:
             trained = load_trained(folder, study, cohort, device, checkpoint)
-            found[checkpoint] = refine(trained, study.refine.iterations)
+            found[checkpoint] = refine_as_declared(trained, study)
     return found
 
 

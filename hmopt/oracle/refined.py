@@ -4,13 +4,15 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from hmopt.declaration import Study
+from hmopt.declaration.model import Feature
 from hmopt.errors import DeclarationError
 from hmopt.files import content_hash
 from hmopt.metrics import Originals
 from hmopt.oracle.registered import Outcome, RegisteringOracle, TrainingFacts, VelocityOracle
 from hmopt.records import Pair
 from hmopt.space import Index, Space
-from hmopt.training.refinement import Minimum, Refinement
+from hmopt.training.refinement import Minimum, PairLoss, Refinement
 
 
 class RefinedOracle(VelocityOracle):
@@ -25,17 +27,28 @@ class RefinedOracle(VelocityOracle):
         under (see `hmopt.training.refinement`).
     batch
         Pairs at a time; values do not depend on it. Left out: as many as the oracle takes.
+    features
+        What the similarity compares; None: what it compared in training.
 
     Raises
     ------
     CheckpointError
         If the loss is not known.
+    DeclarationError
+        If the similarity does not take the features.
     """
 
-    def __init__(self, oracle: VelocityOracle, iterations: int, batch: int | None = None) -> None:
+    def __init__(
+        self,
+        oracle: VelocityOracle,
+        iterations: int,
+        batch: int | None = None,
+        features: Sequence[Feature] | None = None,
+    ) -> None:
         super().__init__(oracle.cohort, oracle.device, batch or oracle.batch)
         self._oracle = oracle
-        self._refinement = Refinement(loss=oracle.pair_loss, iterations=iterations)
+        loss = oracle.pair_loss.comparing(features)
+        self._refinement = Refinement(loss=loss, iterations=iterations)
 
     @property
     def space(self) -> Space:
@@ -61,6 +74,11 @@ class RefinedOracle(VelocityOracle):
     def settings_together(self) -> int:
         """One: a refinement takes far longer than reading its images."""
         return 1
+
+    @property
+    def pair_loss(self) -> PairLoss:
+        """The loss that is lowered."""
+        return self._refinement.loss
 
     @property
     def facts(self) -> TrainingFacts:
@@ -94,7 +112,9 @@ class RefinedOracle(VelocityOracle):
         return self._oracle.integrated(index, velocity)
 
 
-def refine(oracle: RegisteringOracle, iterations: int) -> RegisteringOracle:
+def refine(
+    oracle: RegisteringOracle, iterations: int, features: Sequence[Feature] | None = None
+) -> RegisteringOracle:
     """Return an oracle whose registrations are refined, or the oracle itself for 0 iterations.
 
     Parameters
@@ -103,13 +123,15 @@ def refine(oracle: RegisteringOracle, iterations: int) -> RegisteringOracle:
         Any that registers.
     iterations
         As `[refine]` declares them.
+    features
+        As of `RefinedOracle`.
 
     Raises
     ------
     CheckpointError
         If the loss of the model is not known.
     DeclarationError
-        If the model gives displacements and no velocity.
+        If the model gives displacements and no velocity, or the similarity does not take the features.
     """
     if not iterations:
         return oracle
@@ -120,4 +142,15 @@ def refine(oracle: RegisteringOracle, iterations: int) -> RegisteringOracle:
             got=iterations,
             advice="Leave [refine] out; velocities come from models that hmopt trained.",
         )
-    return RefinedOracle(oracle, iterations)
+    return RefinedOracle(oracle, iterations, features=features)
+
+
+def refine_as_declared(oracle: RegisteringOracle, study: Study) -> RegisteringOracle:
+    """Return an oracle whose registrations are refined as `[refine]` declares.
+
+    Raises
+    ------
+    HmoptError
+        As of `refine`.
+    """
+    return refine(oracle, study.refine.iterations, study.refine.features)

@@ -27,11 +27,13 @@ from hmopt.catalogue.metrics import FOLDING
 from hmopt.catalogue.references import cited
 from hmopt.data.structures import WHOLE_IMAGE
 from hmopt.declaration import Study
+from hmopt.ledger import Searched
 from hmopt.report.beside import declared_beside
 from hmopt.report.material import Material
 from hmopt.report.part import Section
 from hmopt.report.words import (
     budget_text,
+    features_text,
     kind_name,
     limit_text,
     listed,
@@ -244,9 +246,17 @@ def _model(material: Material, citations: _Citations) -> list[str]:
             without = " without its overlap term"
         sentences.append(
             f"Each registration was refined by up to {searched.refine_iterations:,} iterations of L-BFGS{lbfgs} on "
-            f"its velocity, minimizing the same loss{without}."
+            f"its velocity, minimizing {_refined_loss(searched)}{without}."
         )
     return sentences
+
+
+def _refined_loss(searched: Searched) -> str:
+    """Return what a refinement minimized: the same loss, or one that compares other features."""
+    features = searched.refine_features
+    if features is None:
+        return "the same loss"
+    return f"the same loss, with the similarity of {features_text(features)},"
 
 
 def _trained(material: Material, citations: _Citations) -> list[str]:
@@ -345,6 +355,9 @@ def _loss(material: Material, citations: _Citations) -> list[str]:
     )
     regularizer = _term(REGULARIZERS, str(loss.get("regularizer")), "a regularizer", citations)
     window = f" in windows of {loss['window']} voxels" if _has_window(loss, names) else ""
+    compared = (
+        f", the mean of that of {features_text(loss['features'])}" if "features" in loss else ""
+    )
     data, overlap = "(1 − λ) s D", ""
     if has_labels:
         data, overlap = "(1 − λ)(1 − γ) s D", " + (1 − λ) γ O"
@@ -352,7 +365,7 @@ def _loss(material: Material, citations: _Citations) -> list[str]:
     if loss.get("regions"):
         data = "(1 − γ) s D + γ O" if has_labels else "s D"
         formula = f"{data} + Σ ρ(λ_k) R_k with ρ(λ) = λ / max(1 − λ, 0.05)"
-    terms = [f"D is {similarity}{window}", f"R is {regularizer} of the velocity"]
+    terms = [f"D is {similarity}{window}{compared}", f"R is {regularizer} of the velocity"]
     if loss.get("regions"):
         terms[1] = f"R_k is {regularizer} of the velocity in region k"
     if has_labels:

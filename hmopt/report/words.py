@@ -475,6 +475,25 @@ def listed(names: Sequence[str], last: str = "and") -> str:
     return f"{first} {last} {final}"
 
 
+FEATURES = {
+    "intensity": "intensities",
+    "gradient": "gradient magnitudes",
+    "laplacian": "Laplacians",
+}
+"""What similarities compare, by the name in `study.toml`."""
+
+
+def features_text(features: Sequence[str]) -> str:
+    """Return what a similarity compares.
+
+    Examples
+    --------
+    >>> features_text(["intensity", "laplacian"])
+    'intensities and Laplacians'
+    """
+    return listed([FEATURES.get(name, name) for name in features])
+
+
 def spread_values(low: float, high: float) -> str:
     """Return a range of a hyperparameter's values.
 

@@ -6,7 +6,7 @@ is left of this *amortization gap*.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,8 @@ from hmopt.catalogue import (
     find_similarity,
 )
 from hmopt.declaration import LossOptions
-from hmopt.errors import CheckpointError
+from hmopt.declaration.model import ONLY_INTENSITY, Feature
+from hmopt.errors import CheckpointError, DeclarationError
 from hmopt.files import checked, content_hash
 from hmopt.losses import RegisteredBatch, loss_terms, weighted_loss
 from hmopt.space import Setting, numbers_of
@@ -81,6 +82,27 @@ class PairLoss:
         ]
         versions = [record.version for record in records]
         return content_hash("pair loss", declared, self.scale, self.spacing, versions)
+
+    def comparing(self, features: Sequence[Feature] | None) -> "PairLoss":
+        """Return the same loss with a similarity of other features; None: of the same.
+
+        Raises
+        ------
+        DeclarationError
+            If the similarity does not take them.
+        """
+        if features is None:
+            return self
+        similarity = find_similarity(self.options.similarity)
+        if similarity.needs_unit_range and list(features) != ONLY_INTENSITY:
+            raise DeclarationError(
+                "refine.features",
+                expected=f"{', '.join(ONLY_INTENSITY)} with the similarity {similarity.name}",
+                got=", ".join(features),
+                advice="Leave them out.",
+            )
+        options = self.options.model_copy(update={"features": list(features)})
+        return replace(self, options=options)
 
     def values(
         self,

@@ -67,6 +67,13 @@ def check_refinable(files: StudyFolder, iterations: int | None = None) -> None:
         If there are too many iterations.
     """
     study = files.study
+    if study.refine.features is not None:
+        raise DeclarationError(
+            OPTION,
+            expected="refinement under the loss of the model's training",
+            got=f"refine.features = {study.refine.features}",
+            advice=f"Leave {OPTION} or refine.features out.",
+        )
     iterations = iterations_between(study, iterations)
     expected = "a model that hmopt trained, whose velocities can be refined"
     advice = f"Leave {OPTION} out."

@@ -561,6 +561,8 @@ class Card:
         is_declared = "window" in loss and "window" not in self.study.space.names
         if is_declared and loss.get("similarity") == "lncc":
             rows.insert(9, ("window of the similarity", f"{loss['window']} voxels"))
+        if "features" in loss:
+            rows.insert(9, ("features compared", ", ".join(loss["features"])))
         if "second_similarity" in loss:
             second = _title(SIMILARITIES, loss["second_similarity"])
             rows.insert(9, ("second similarity", second))
