@@ -203,8 +203,7 @@ def parse_study(
         check_hypermorph(space)
     if study.model.source == "optimize":
         check_optimization(study)
-    if study.model.source == "trained":
-        check_refinement(study)
+    check_refinement(study)
     check_sampler(study.search, space)
     check_search(study.search, study.cohort)
     check_values(study.compare, space)
@@ -624,27 +623,33 @@ def check_refinement(study: Study) -> None:
     Raises
     ------
     DeclarationError
-        If iterations are declared beside regions, or features without iterations on the registrations of a model.
+        If iterations are declared beside regions, or features without iterations or without a model.
     """
-    if study.refine.features is not None:
-        without_model = study.model.source == "optimize"
-        if without_model or not study.refine.iterations:
-            raise DeclarationError(
-                "refine.features",
-                expected='none with model.source = "optimize"'
-                if without_model
-                else "none without refine.iterations",
-                got=", ".join(study.refine.features),
-                advice="Declare loss.features."
-                if without_model
-                else "Declare the iterations, such as 25.",
-            )
-    if study.refine.iterations and study.loss.regions:
+    refine = study.refine
+    is_trained = study.model.source == "trained"
+    if is_trained and refine.iterations and study.loss.regions:
         raise DeclarationError(
             "refine.iterations",
             expected="0 with loss.regions, which need label maps of the pair",
-            got=study.refine.iterations,
+            got=refine.iterations,
             advice="Leave [refine] out.",
+        )
+    if refine.features is None:
+        return
+    features = ", ".join(refine.features)
+    if study.model.source == "optimize":
+        raise DeclarationError(
+            "refine.features",
+            expected='none with model.source = "optimize"',
+            got=features,
+            advice="Declare loss.features.",
+        )
+    if not refine.iterations:
+        raise DeclarationError(
+            "refine.features",
+            expected="none without refine.iterations",
+            got=features,
+            advice="Declare the iterations, such as 25.",
         )
 
 

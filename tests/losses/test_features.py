@@ -83,3 +83,25 @@ def test_order_of_features_does_not_matter_and_the_usual_one_is_left_out() -> No
 def test_features_that_cannot_be_compared_are_refused(loss: dict[str, object], text: str) -> None:
     with pytest.raises(DeclarationError, match=text):
         parse_study({**STUDY, "loss": loss})
+
+
+@pytest.mark.parametrize(
+    ("tables", "text"),
+    [
+        ({"refine": {"features": ["laplacian"]}}, "none without refine.iterations"),
+        ({"refine": {"features": [], "iterations": 5}}, "refine.features"),
+        (
+            {
+                "model": {"source": "optimize"},
+                "refine": {"features": ["laplacian"], "iterations": 5},
+                "split": {"train": 0, "tune": 0, "search": 2},
+            },
+            "Declare loss.features",
+        ),
+    ],
+)
+def test_features_of_a_refinement_that_has_no_use_for_them_are_refused(
+    tables: dict[str, object], text: str
+) -> None:
+    with pytest.raises(DeclarationError, match=text):
+        parse_study({**STUDY, **tables})

@@ -17,6 +17,7 @@ from hmopt.data.landmarks import Landmarks
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import read_study
+from hmopt.declaration.model import Feature
 from hmopt.errors import CheckpointError, DeclarationError, LedgerError
 from hmopt.interop import own_model
 from hmopt.interop.refined_model import refined_model
@@ -319,3 +320,81 @@ def test_velocities_of_any_model_can_be_refined(
     still = Still(flat_cohort)
     found = measured(RefinedOracle(still, 5), pairs, LOSS)
     assert (found < measured(still, pairs, LOSS)).all()
+
+
+FEATURES: list[Feature] = ["intensity", "laplacian"]
+
+
+def test_a_refinement_may_compare_other_features_than_the_training(
+    cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel
+) -> None:
+    start = amortized(make_model(cohort.shape), cohort)
+    plain, sharp = RefinedOracle(start, 8), RefinedOracle(start, 8, features=FEATURES)
+    assert sharp.identity != plain.identity
+    assert sharp.unrefined_identity == plain.unrefined_identity
+    # measured by its own loss, which further iterations lower
+    few = measured(RefinedOracle(start, 2, features=FEATURES), pairs, LOSS)
+    assert (measured(sharp, pairs, LOSS) < few).all()
+    assert not np.array_equal(measured(sharp, pairs, "dice"), measured(plain, pairs, "dice"))
+
+
+def test_features_of_the_training_are_the_same_refinement(
+    cohort: PreparedCohort, make_model: MakeModel
+) -> None:
+    start = amortized(make_model(cohort.shape), cohort)
+    named = RefinedOracle(start, 8, features=["intensity"])
+    assert named.identity == RefinedOracle(start, 8).identity
+
+
+def test_features_that_a_similarity_does_not_take_are_refused(
+    cohort: PreparedCohort, make_model: MakeModel
+) -> None:
+    facts = replace(FACTS, loss={"similarity": "mutual_information"})
+    start = amortized(make_model(cohort.shape), cohort, facts)
+    with pytest.raises(DeclarationError, match=r"refine\.features: expected intensity with"):
+        RefinedOracle(start, 8, features=FEATURES)
+
+
+@pytest.fixture(scope="module")
+def sharp_folder(refined_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a study that was refined and searched by other features."""
+    folder = tmp_path_factory.mktemp("sharp") / "study"
+    shutil.copytree(refined_folder, folder, ignore=shutil.ignore_patterns("search.json"))
+    declared = (folder / "study.toml").read_text(encoding="utf-8")
+    further = declared.replace(
+        "iterations = 3", 'iterations = 3\nfeatures = ["laplacian", "intensity"]'
+    )
+    (folder / "study.toml").write_text(further, encoding="utf-8")
+    hmopt.search(folder, device="cpu")
+    return folder
+
+
+def test_features_are_told_and_their_change_is_noticed(sharp_folder: Path, tmp_path: Path) -> None:
+    hmopt.report(sharp_folder)
+    page = (sharp_folder / "report" / "index.html").read_text(encoding="utf-8")
+    assert "with the similarity of intensities and Laplacians" in page
+    folder = tmp_path / "other"
+    shutil.copytree(sharp_folder, folder)
+    declared = (folder / "study.toml").read_text(encoding="utf-8")
+    (folder / "study.toml").write_text(declared.replace('"laplacian", ', ""), encoding="utf-8")
+    with pytest.raises(DeclarationError, match=r"refine.features: expected .*laplacian.* got"):
+        StudyFolder(folder).check_together()
+
+
+def test_register_compares_the_declared_features(sharp_folder: Path, refined_folder: Path) -> None:
+    study = read_study(sharp_folder)
+    cohort = prepare(study, sharp_folder)
+    oracle, pairs = open_oracle(sharp_folder)
+    index = (70,)
+    setting = oracle.space.setting(index)
+    images = cohort.image(pairs[0].moving), cohort.image(pairs[0].fixed)
+    expected = load_oracle(sharp_folder, study, cohort).displacement(index, pairs[0]).numpy()
+    found = open_registrar(sharp_folder).model.displacement(*images, setting)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    other = open_registrar(refined_folder).model.displacement(*images, setting)
+    assert np.abs(other - expected).max() > 0.01
+
+
+def test_the_gap_is_that_of_the_loss_of_training(sharp_folder: Path) -> None:
+    with pytest.raises(DeclarationError, match="--gap: expected refinement under the loss"):
+        hmopt.search(sharp_folder, gap=True)
