@@ -118,13 +118,16 @@ class Study:
         first = rows.iloc[0]
         return f"{first['moving']} to {first['fixed']}", worst, next_worst
 
-    def difference_without_worst(self, other: "Study", metric: str) -> tuple[Estimate, int]:
-        """Return how much better it is than another study without the pair where that is worst, and how many pairs.
+    def difference_with_repeated(
+        self, other: "Study", again: "Study", metric: str
+    ) -> tuple[Estimate, int]:
+        """Return how much better it is than another study, some of whose pairs were run again, and on how many pairs.
 
-        Both at their default settings, for which nothing was chosen, on the pairs that both have.
+        All at their default settings, for which nothing was chosen, on the pairs that both have.
         """
         ours, theirs = self.at_default(metric), other.at_default(metric)
-        shared = theirs.index.intersection(ours.index).difference([theirs["score"].idxmin()])
+        theirs.update(again.at_default(metric)[["score"]])
+        shared = theirs.index.intersection(ours.index)
         subjects = theirs.loc[shared]
         difference = jackknife(
             (ours["score"][shared] - theirs["score"][shared]).to_numpy(),
