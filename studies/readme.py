@@ -118,15 +118,17 @@ class Study:
         first = rows.iloc[0]
         return f"{first['moving']} to {first['fixed']}", worst, next_worst
 
-    def difference_with_repeated(
-        self, other: "Study", again: "Study", metric: str
+    def difference_at_default(
+        self, other: "Study", metric: str, again: "Study | None" = None
     ) -> tuple[Estimate, int]:
-        """Return how much better it is than another study, some of whose pairs were run again, and on how many pairs.
+        """Return how much better it is than another study, and on how many pairs.
 
-        All at their default settings, for which nothing was chosen, on the pairs that both have.
+        Both at their default settings, for which nothing was chosen, on the pairs that both have. Pairs
+        of the other study that were run again have the scores of then.
         """
         ours, theirs = self.at_default(metric), other.at_default(metric)
-        theirs.update(again.at_default(metric)[["score"]])
+        if again is not None:
+            theirs.update(again.at_default(metric)[["score"]])
         shared = theirs.index.intersection(ours.index)
         subjects = theirs.loc[shared]
         difference = jackknife(

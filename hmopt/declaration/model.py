@@ -326,7 +326,7 @@ class LossOptions(Options):
     the scale is estimated."""
     features: Annotated[list[Feature], Field(min_length=1)] = ONLY_INTENSITY
     """What the similarity compares, the mean of all: `intensity`, the magnitude of the `gradient`, or
-    the `laplacian`. The latter two count detail at the scale of a voxel more."""
+    the `laplacian`. The latter two emphasize detail at the scale of a voxel."""
     regularizer: Annotated[str, OneOf(REGULARIZERS)] = "gradient"
     """Regularizer of the velocity: `gradient` (mean squared), `bending` (energy), or one of a plugin.
     Bending energy does not penalize affine differences: it suits images that are only roughly aligned."""
