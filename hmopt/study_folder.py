@@ -534,13 +534,15 @@ class StudyFolder(_SearchFiles):
     def gap(self) -> GapRecord | None:
         """What was measured of the amortization gap of the searched model; None where nothing, or another model's was.
 
+        None, too, where the search refined under another loss than that of the training, whose gap it is.
+
         Raises
         ------
         LedgerError
             If nothing was searched, or `gap.json` was damaged.
         """
         path = _first(self.gap_file, self.results.gap_file)
-        if not path.is_file():
+        if not path.is_file() or self.searched.refine_features is not None:
             return None
         model, record = read_gap(path, self.searched.space)
         return record if model == self.searched.model_identity else None

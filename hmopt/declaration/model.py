@@ -325,8 +325,9 @@ class LossOptions(Options):
     """Window width of `lncc`, in voxels; odd. If `window` is a hyperparameter: the width at which
     the scale is estimated."""
     features: Annotated[list[Feature], Field(min_length=1)] = ONLY_INTENSITY
-    """What the similarity compares, the mean of all: `intensity`, the magnitude of the `gradient`, or
-    the `laplacian`. The latter two emphasize detail at the scale of a voxel."""
+    """Features of the images that are compared: `intensity`, the magnitude of the `gradient`, or the
+    `laplacian`; the similarity is the mean over them. The latter two emphasize detail at the scale of
+    a voxel. Meant for `lncc`, which does not depend on their scale."""
     regularizer: Annotated[str, OneOf(REGULARIZERS)] = "gradient"
     """Regularizer of the velocity: `gradient` (mean squared), `bending` (energy), or one of a plugin.
     Bending energy does not penalize affine differences: it suits images that are only roughly aligned."""
@@ -401,7 +402,8 @@ class RefineOptions(Options):
     labels; 0: no refinement. With `model.source = "optimize"`: iterations at each of ten values of
     λ, from the strongest regularization down to that of the setting."""
     features: Annotated[list[Feature], Field(min_length=1)] | None = None
-    """What the similarity compares there, as in `[loss]`; by default what the model was trained with."""
+    """Features of the images that are compared in refinement, as `loss.features`; by default those of
+    training."""
 
     @field_validator("features")
     @classmethod

@@ -623,7 +623,8 @@ def check_refinement(study: Study) -> None:
     Raises
     ------
     DeclarationError
-        If iterations are declared beside regions, or features without iterations or without a model.
+        If iterations are declared beside regions, or features without iterations, without a model, or
+        that the similarity does not take.
     """
     refine = study.refine
     is_trained = study.model.source == "trained"
@@ -637,6 +638,14 @@ def check_refinement(study: Study) -> None:
     if refine.features is None:
         return
     features = ", ".join(refine.features)
+    similarity = SIMILARITIES[study.loss.similarity]
+    if is_trained and similarity.needs_unit_range and refine.features != ONLY_INTENSITY:
+        raise DeclarationError(
+            "refine.features",
+            expected=f"intensity with loss.similarity {similarity.name}",
+            got=features,
+            advice="Leave them out.",
+        )
     if study.model.source == "optimize":
         raise DeclarationError(
             "refine.features",
@@ -928,7 +937,7 @@ def _of_features(loss: LossOptions) -> Iterator[Contradiction]:
         ("loss.second_similarity", loss.second_similarity),
     ):
         if similarity is not None and SIMILARITIES[similarity].needs_unit_range:
-            expected = "a similarity of any values with loss.features that are no intensities"
+            expected = "a similarity that takes values outside [0, 1] with loss.features other than intensity"
             yield Contradiction(field=field, expected=expected, got=similarity)
 
 

@@ -165,6 +165,12 @@ class Searched:
     def refine_features(self) -> list[str] | None:
         """What the similarity compared in the refinement; None: what it compared in training."""
         features: list[str] | None = self.declared.get("refine", {}).get("features")
+        return None if features == self.trained_features else features
+
+    @property
+    def trained_features(self) -> list[str]:
+        """What the similarity compared in training."""
+        features: list[str] = self.loss.get("features", ONLY_INTENSITY)
         return features
 
     @property
@@ -400,11 +406,17 @@ def changed_keys(study: Study, searched: Searched) -> Iterator[tuple[str, str, s
         features = {"features": ONLY_INTENSITY}
         now_loss = {**features, **study.loss.model_dump(mode="json")}
         yield from _differences("loss", {**features, **searched.loss}, now_loss)
-    for key in ("iterations", "features"):
-        before = getattr(searched, f"refine_{key}")
-        now = getattr(study.refine, key)
-        if before != now:
-            yield f"refine.{key}", repr(before), repr(now)
+    yield from _differences(
+        "refine",
+        {
+            "iterations": searched.refine_iterations,
+            "features": searched.refine_features or searched.trained_features,
+        },
+        {
+            "iterations": study.refine.iterations,
+            "features": study.refine.features or searched.trained_features,
+        },
+    )
     now = declared_sections(study)
     for table, values in searched.declared.items():
         if table in now and table != "refine":

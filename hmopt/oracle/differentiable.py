@@ -21,6 +21,7 @@ from torch.func import functional_call
 from hmopt.catalogue import METRICS, SIMILARITIES, Metric, Similarity
 from hmopt.catalogue.metrics import BACKWARD, LOSS, ONWARD
 from hmopt.declaration import LossOptions
+from hmopt.declaration.model import ONLY_INTENSITY
 from hmopt.errors import DeclarationError
 from hmopt.losses.similarity import find_similarity
 from hmopt.metrics.landmarks import on_plane
@@ -227,7 +228,9 @@ class _SimilarityScore:
     loss: LossOptions
 
     def __call__(self, batch: DifferentiableBatch) -> Tensor:
-        options = self.loss.model_copy(update={"similarity": self.similarity.name})
+        # of the images themselves, as a metric is
+        changed = {"similarity": self.similarity.name, "features": ONLY_INTENSITY}
+        options = self.loss.model_copy(update=changed)
         compute = find_similarity(options)
         moved = batch.registration.moved
         fixed = batch.images.fixed

@@ -135,6 +135,7 @@ def open_registrar_of_file(
     placement: Placement | None = None,
     trust_code: bool = False,
     iterations: int | None = None,
+    features: Sequence[Feature] | None = None,
 ) -> Registrar:
     """Return a hypermorph of hmopt in a file, as `hmopt compare` keeps, ready for images from outside the cohort.
 
@@ -146,6 +147,8 @@ def open_registrar_of_file(
         As of `open_registrar`.
     iterations
         How many refine each registration; None: none.
+    features
+        What the similarity compares then; None: what it compared in training.
 
     Raises
     ------
@@ -153,7 +156,7 @@ def open_registrar_of_file(
         If there is no model, or it cannot be used.
     """
     alone = own_model.read(path, device, trust_code=trust_code)
-    return _registrar_of(alone, placement, iterations or 0)
+    return _registrar_of(alone, placement, iterations or 0, features)
 
 
 def model_of(folder: Path | str | StudyFolder, trust_code: bool = False) -> FileModel:

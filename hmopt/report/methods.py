@@ -246,17 +246,15 @@ def _model(material: Material, citations: _Citations) -> list[str]:
             without = " without its overlap term"
         sentences.append(
             f"Each registration was refined by up to {searched.refine_iterations:,} iterations of L-BFGS{lbfgs} on "
-            f"its velocity, minimizing {_refined_loss(searched)}{without}."
+            f"its velocity, minimizing the same loss{without}{_refined_features(searched)}."
         )
     return sentences
 
 
-def _refined_loss(searched: Searched) -> str:
-    """Return what a refinement minimized: the same loss, or one that compares other features."""
+def _refined_features(searched: Searched) -> str:
+    """Return what the similarity of a refinement compared, where that was not what training compared."""
     features = searched.refine_features
-    if features is None:
-        return "the same loss"
-    return f"the same loss, with the similarity of {features_text(features)},"
+    return "" if features is None else f", with the similarity {features_text(features)}"
 
 
 def _trained(material: Material, citations: _Citations) -> list[str]:

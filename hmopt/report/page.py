@@ -631,7 +631,7 @@ def _loss(material: Material) -> str:
     kind = str(loss.get("regularizer"))
     similarity = title_of(SIMILARITIES, str(loss.get("similarity")), "similarity")
     if "features" in loss:
-        similarity = f"{similarity} of {words.features_text(loss['features'])}"
+        similarity = f"{similarity} {words.features_text(loss['features'])}"
     regularizer = f"{title_of(REGULARIZERS, kind, 'regularizer')} of the velocity"
     scale = words.number(material.searched.loss_scale)
     names = material.searched.space.names
@@ -665,10 +665,10 @@ def _refinement(material: Material) -> str:
     if "label_weight" in material.searched.space.names:
         without = ", without its overlap loss"
     features = material.searched.refine_features
-    other = "" if features is None else f" with the similarity of {words.features_text(features)}"
+    other = "" if features is None else f", with the similarity {words.features_text(features)}"
     return (
         f"Each registration was refined by up to {iterations:,} iterations of L-BFGS on its velocity, starting "
-        f"from the velocity predicted by the model and minimizing this loss{other}{without}."
+        f"from the velocity predicted by the model and minimizing this loss{without}{other}."
     )
 
 

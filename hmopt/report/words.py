@@ -484,14 +484,18 @@ FEATURES = {
 
 
 def features_text(features: Sequence[str]) -> str:
-    """Return what a similarity compares.
+    """Return what a similarity compares, to follow its name.
 
     Examples
     --------
     >>> features_text(["intensity", "laplacian"])
-    'intensities and Laplacians'
+    'averaged over intensities and Laplacians of the images'
+    >>> features_text(["gradient"])
+    'computed on gradient magnitudes of the images'
     """
-    return listed([FEATURES.get(name, name) for name in features])
+    names = [FEATURES.get(name, name) for name in features]
+    kind = "averaged over" if len(names) > 1 else "computed on"
+    return f"{kind} {listed(names)} of the images"
 
 
 def spread_values(low: float, high: float) -> str:

@@ -94,7 +94,8 @@ def joint_histogram(
     # label m add to cell (p c + f) c + m
     codes = label_count + 1
     pair = kept // math.prod(shape)
-    pair = pair.to(fixed.dtype)
+    # maps of 8 bits hold labels, but not numbers of cells
+    pair = pair.to(torch.promote_types(fixed.dtype, torch.int32))
     fixed_label = fixed.index_select(0, kept)
     row = (pair * codes + fixed_label) * codes
     cells = count * codes**2

@@ -89,19 +89,27 @@ class PairLoss:
         Raises
         ------
         DeclarationError
-            If the similarity does not take them.
+            If there are no such features, or the similarity does not take them.
         """
         if features is None:
             return self
-        similarity = find_similarity(self.options.similarity)
-        if similarity.needs_unit_range and list(features) != ONLY_INTENSITY:
+        declared = self.options.model_dump(mode="json")
+        options = checked(
+            {**declared, "features": list(features)},
+            LossOptions,
+            field="refine",
+            error=DeclarationError,
+            what="features of images",
+            advice="Correct them, or leave them out.",
+        )
+        similarity = find_similarity(options.similarity)
+        if similarity.needs_unit_range and options.features != ONLY_INTENSITY:
             raise DeclarationError(
                 "refine.features",
                 expected=f"{', '.join(ONLY_INTENSITY)} with the similarity {similarity.name}",
-                got=", ".join(features),
+                got=", ".join(options.features),
                 advice="Leave them out.",
             )
-        options = self.options.model_copy(update={"features": list(features)})
         return replace(self, options=options)
 
     def values(

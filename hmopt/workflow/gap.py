@@ -8,6 +8,7 @@ import pandas as pd
 from hmopt.analysis.gap import GapResult, gap_metrics, gap_settings, judge_gap
 from hmopt.data.pairs import draw_evenly
 from hmopt.declaration import Study
+from hmopt.declaration.model import ONLY_INTENSITY
 from hmopt.errors import CheckpointError, DeclarationError
 from hmopt.interop.own_model import OwnModel
 from hmopt.interop.refined_model import refined_model
@@ -64,16 +65,9 @@ def check_refinable(files: StudyFolder, iterations: int | None = None) -> None:
     CheckpointError
         If there is no model that hmopt trained, or its loss is not known or changes with a hyperparameter.
     DeclarationError
-        If there are too many iterations.
+        If there are too many iterations, or registrations are refined under another loss than that of training.
     """
     study = files.study
-    if study.refine.features is not None:
-        raise DeclarationError(
-            OPTION,
-            expected="refinement under the loss of the model's training",
-            got=f"refine.features = {study.refine.features}",
-            advice=f"Leave {OPTION} or refine.features out.",
-        )
     iterations = iterations_between(study, iterations)
     expected = "a model that hmopt trained, whose velocities can be refined"
     advice = f"Leave {OPTION} out."
@@ -85,6 +79,15 @@ def check_refinable(files: StudyFolder, iterations: int | None = None) -> None:
     if not isinstance(model, OwnModel):
         raise CheckpointError(OPTION, expected=expected, got=model.title, advice=advice)
     refined_model(model, iterations)  # which needs to know the loss
+    trained = model.header["loss"].get("features", ONLY_INTENSITY)
+    features = study.refine.features
+    if features is not None and features != trained:
+        raise DeclarationError(
+            OPTION,
+            expected="refinement under the loss of training",
+            got=f"refine.features = {features}",
+            advice=f"Leave {OPTION} or refine.features out.",
+        )
 
 
 def choose_pairs(table: pd.DataFrame, count: int, seed: int) -> list[int]:

@@ -18,7 +18,7 @@ from hmopt.analysis.scope_result import optima_table
 from hmopt.catalogue import REGULARIZERS, SIMILARITIES
 from hmopt.csv_tables import write_table
 from hmopt.data.facts import FACTS, CohortFacts, check_facts
-from hmopt.declaration import CohortOptions, SplitOptions, Study
+from hmopt.declaration import CohortOptions, RefineOptions, SplitOptions, Study
 from hmopt.declaration.document import write_document
 from hmopt.declaration.model import network_file
 from hmopt.errors import DeclarationError, sides_text
@@ -566,6 +566,8 @@ class Card:
         if "second_similarity" in loss:
             second = _title(SIMILARITIES, loss["second_similarity"])
             rows.insert(9, ("second similarity", second))
+        if self.study.refine.iterations:
+            rows.append(("refinement", _refinement(self.study.refine)))
         if facts is not None:
             rows += _overlap_rows(facts)
         return [(name, _one_cell(value)) for name, value in rows]
@@ -622,6 +624,12 @@ def _row(optimum: ScopeOptimum) -> list[str]:
     gained = MISSING if gain is None else gain_text(gain.estimate)
     sure = _ANSWERS.get(optimum.verdict or "", "not tested")
     return [title, *stars, *to_use, score, gained, sure, ", ".join(optimum.flags) or MISSING]
+
+
+def _refinement(refine: RefineOptions) -> str:
+    """Return how registrations of the study are refined."""
+    compared = "" if refine.features is None else f", comparing {', '.join(refine.features)}"
+    return f"{refine.iterations} iterations on each pair{compared}"
 
 
 def _overlap_rows(facts: CohortFacts) -> list[tuple[str, str]]:

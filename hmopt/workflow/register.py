@@ -15,6 +15,7 @@ from hmopt.analysis.uncertainty import ConfidenceSet
 from hmopt.catalogue import find_metric
 from hmopt.catalogue.metrics import FOLDING
 from hmopt.data.cohort import list_images
+from hmopt.declaration import RefineOptions
 from hmopt.declaration.model import MOST_REFINEMENTS
 from hmopt.errors import DataError, DeclarationError, HmoptError, SearchError
 from hmopt.files import check_outputs
@@ -388,7 +389,7 @@ def register(
         (lambda: _confidence_set(files, asked)) if uncertainty is not None else None,
         registrar,
         uncertainty_settings,
-        lambda path: _open_start(path, device, placement, refine, trust_code),
+        lambda path: _open_start(path, device, placement, refine, trust_code, files),
         starts,
     )
     advice = None
@@ -477,16 +478,26 @@ def _confidence_set(files: StudyFolder, criteria: Criteria) -> ConfidenceSet:
 
 
 def _open_start(
-    path: Path, device: str | None, placement: str | None, refine: int | None, trust_code: bool
+    path: Path,
+    device: str | None,
+    placement: str | None,
+    refine: int | None,
+    trust_code: bool,
+    files: StudyFolder,
 ) -> Registrar:
-    """Return a model from another random start: of a folder, or in a file."""
-    opened = open_registrar if path.is_dir() else open_registrar_of_file
-    return opened(
+    """Return a model from another random start: of a folder, or in a file and refined as the study declares."""
+    place, laid = find_device(device), placement_of(placement)
+    iterations = iterations_of(refine)
+    if path.is_dir():
+        return open_registrar(path, place, laid, trust_code=trust_code, iterations=iterations)
+    declared = files.study.refine if files.is_declared else RefineOptions()
+    return open_registrar_of_file(
         path,
-        find_device(device),
-        placement_of(placement),
+        place,
+        laid,
         trust_code=trust_code,
-        iterations=iterations_of(refine),
+        iterations=declared.iterations if iterations is None else iterations,
+        features=declared.features,
     )
 
 

@@ -89,6 +89,13 @@ def test_features_that_cannot_be_compared_are_refused(loss: dict[str, object], t
     ("tables", "text"),
     [
         ({"refine": {"features": ["laplacian"]}}, "none without refine.iterations"),
+        (
+            {
+                "loss": {"similarity": "mutual_information"},
+                "refine": {"features": ["laplacian"], "iterations": 5},
+            },
+            "intensity with loss.similarity",
+        ),
         ({"refine": {"features": [], "iterations": 5}}, "refine.features"),
         (
             {

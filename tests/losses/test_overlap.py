@@ -41,16 +41,21 @@ def test_value_and_gradient_are_those_of_interpolated_channels(
     torch.testing.assert_close(gradient, of_expected)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
-def test_label_maps_are_of_any_whole_numbers(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
+def test_label_maps_are_of_whole_numbers_of_any_size(dtype: torch.dtype) -> None:
+    # so many that the cells of their joint histogram are more than 8 bits can count
+    labels = range(1, 41)
+    moving, fixed, displacement = random_pairs((9, 8, 7), labels=45)
+    expected = by_monai(moving, fixed, labels, displacement)
+    found = overlap_loss(moving.to(dtype), fixed.to(dtype), labels, displacement)
+    torch.testing.assert_close(found, expected)
+
+
+def test_labels_are_told_by_their_values() -> None:
     moving, fixed, displacement = random_pairs((9, 8, 7), labels=3)
-    expected = overlap_loss(moving, fixed, (1, 2, 3), displacement)
-    # the same labels by other values, between others that do not count
-    values = torch.tensor([0, 40, 7, 255 if dtype is torch.uint8 else 2001])
-    found = overlap_loss(
-        values[moving].to(dtype), values[fixed].to(dtype), values[1:].tolist(), displacement
-    )
-    assert torch.equal(found, expected)
+    values = torch.tensor([0, 40, 7, 2001])
+    found = overlap_loss(values[moving], values[fixed], values[1:].tolist(), displacement)
+    assert torch.equal(found, overlap_loss(moving, fixed, (1, 2, 3), displacement))
 
 
 def test_half_covered_label_has_a_loss_of_a_half() -> None:

@@ -34,7 +34,9 @@ from hmopt.oracle import (
     open_oracle,
     open_registrar,
     refine,
+    refine_as_declared,
 )
+from hmopt.oracle.open import load_checkpoints, load_trained
 from hmopt.records import Pair
 from hmopt.study_folder import StudyFolder
 
@@ -344,6 +346,16 @@ def test_features_of_the_training_are_the_same_refinement(
     start = amortized(make_model(cohort.shape), cohort)
     named = RefinedOracle(start, 8, features=["intensity"])
     assert named.identity == RefinedOracle(start, 8).identity
+    one = RefinedOracle(start, 8, features=["intensity", "laplacian"])
+    assert RefinedOracle(start, 8, features=["laplacian", "intensity"]).identity == one.identity
+
+
+@pytest.mark.parametrize("features", [[], ["edges"], ["laplacian", "laplacian"]])
+def test_features_that_there_are_not_are_refused(
+    cohort: PreparedCohort, make_model: MakeModel, features: Any
+) -> None:
+    with pytest.raises(DeclarationError, match="refine: expected features of images"):
+        RefinedOracle(amortized(make_model(cohort.shape), cohort), 8, features=features)
 
 
 def test_features_that_a_similarity_does_not_take_are_refused(
@@ -372,12 +384,12 @@ def sharp_folder(refined_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 def test_features_are_told_and_their_change_is_noticed(sharp_folder: Path, tmp_path: Path) -> None:
     hmopt.report(sharp_folder)
     page = (sharp_folder / "report" / "index.html").read_text(encoding="utf-8")
-    assert "with the similarity of intensities and Laplacians" in page
+    assert "the similarity averaged over intensities and Laplacians of the images" in page
     folder = tmp_path / "other"
     shutil.copytree(sharp_folder, folder)
     declared = (folder / "study.toml").read_text(encoding="utf-8")
     (folder / "study.toml").write_text(declared.replace('"laplacian", ', ""), encoding="utf-8")
-    with pytest.raises(DeclarationError, match=r"refine.features: expected .*laplacian.* got"):
+    with pytest.raises(DeclarationError, match=r"refine\.features: expected .*laplacian.* got"):
         StudyFolder(folder).check_together()
 
 
@@ -398,3 +410,40 @@ def test_register_compares_the_declared_features(sharp_folder: Path, refined_fol
 def test_the_gap_is_that_of_the_loss_of_training(sharp_folder: Path) -> None:
     with pytest.raises(DeclarationError, match="--gap: expected refinement under the loss"):
         hmopt.search(sharp_folder, gap=True)
+    files = StudyFolder(sharp_folder)
+    assert files.gap is None
+
+
+def test_naming_the_features_of_the_training_changes_nothing(
+    refined_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "named"
+    shutil.copytree(refined_folder, folder)
+    declared = (folder / "study.toml").read_text(encoding="utf-8")
+    named = declared.replace("iterations = 3", 'iterations = 3\nfeatures = ["intensity"]')
+    (folder / "study.toml").write_text(named, encoding="utf-8")
+    StudyFolder(folder).check_together()
+
+
+def test_checkpoints_baselines_and_other_studies_compare_the_declared_features(
+    sharp_folder: Path, refined_folder: Path, tmp_path: Path
+) -> None:
+    study = read_study(sharp_folder)
+    cohort = prepare(study, sharp_folder)
+    half = load_checkpoints(sharp_folder, study, cohort)["half"]
+    trained = load_trained(sharp_folder, study, cohort, checkpoint="half")
+    assert half.identity == RefinedOracle(trained, 3, features=FEATURES).identity
+    assert refine_as_declared(trained, study).identity == half.identity
+    other = tmp_path / "other"
+    other.mkdir()
+    declared = (sharp_folder / "study.toml").read_text(encoding="utf-8")
+    start, end = declared.index("[network]"), declared.index("[search]")
+    text = declared[:start] + declared[end:]
+    text = text.replace('manifest = "', f'manifest = "{sharp_folder}/')
+    text = text.replace('label_names = "', f'label_names = "{sharp_folder}/')
+    model = f'[model]\nsource = "study"\npath = "{sharp_folder}"\n'
+    (other / "study.toml").write_text(f"{text}\n{model}", encoding="utf-8")
+    elsewhere = read_study(other)
+    oracle = load_oracle(other, elsewhere, prepare(elsewhere, other))
+    assert isinstance(oracle, RefinedOracle)
+    assert oracle.pair_loss.options.features == ["intensity", "laplacian"]

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,9 +108,14 @@ def test_versions_are_those_that_searched(material: Material) -> None:
 
 
 def test_refinement_of_its_own_and_of_a_model_is_told_apart(material: Material) -> None:
-    refined = {"model": {"source": "trained"}, "refine": {"iterations": 25}}
+    refined: dict[str, Any] = {"model": {"source": "trained"}, "refine": {"iterations": 25}}
     text = text_of(replace(material, searched=replace(material.searched, declared=refined)))
     assert "refined by up to 25 iterations of L-BFGS (Liu and Nocedal, 1989)" in text
+    assert "minimizing the same loss." in text
+    refined["refine"]["features"] = ["intensity", "laplacian"]
+    text = text_of(replace(material, searched=replace(material.searched, declared=refined)))
+    compared = "with the similarity averaged over intensities and Laplacians of the images."
+    assert f"minimizing the same loss, {compared}" in text
     alone = {"model": {"source": "optimize"}, "refine": {"iterations": 20}}
     text = text_of(replace(material, searched=replace(material.searched, declared=alone)))
     assert "No network was trained" in text
