@@ -534,7 +534,7 @@ class StudyFolder(_SearchFiles):
     def gap(self) -> GapRecord | None:
         """What was measured of the amortization gap of the searched model; None where nothing, or another model's was.
 
-        None, too, where the search refined under another loss than that of the training, whose gap it is.
+        Also None where the search refined under another loss than that of training, to which the gap refers.
 
         Raises
         ------

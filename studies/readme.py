@@ -124,7 +124,7 @@ class Study:
         """Return how much better it is than another study, and on how many pairs.
 
         Both at their default settings, for which nothing was chosen, on the pairs that both have. Pairs
-        of the other study that were run again have the scores of then.
+        of the other study that were run again take their new scores.
         """
         ours, theirs = self.at_default(metric), other.at_default(metric)
         if again is not None:

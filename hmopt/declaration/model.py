@@ -1,6 +1,6 @@
 """`[model]`, `[network]`, `[hypernetwork]`, `[hyperparameters]`, `[loss]`, `[training]`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
@@ -14,6 +14,7 @@ from pydantic import (
 
 from hmopt.catalogue import ENGINES, REGULARIZERS, SIMILARITIES, region_of, regional_name
 from hmopt.declaration.options import OneOf, Options, Seed
+from hmopt.errors import DeclarationError
 
 Features = Annotated[int, Field(gt=0, le=4096)]
 Constant = bool | int | float | str
@@ -302,6 +303,52 @@ class HyperparameterOptions(Options):
 Feature = Literal["intensity", "gradient", "laplacian"]
 """What a similarity compares of two images."""
 ONLY_INTENSITY: list[Feature] = ["intensity"]
+
+
+def features_of(loss: Mapping[str, Any]) -> list[str]:
+    """Return what the similarity of a `[loss]` compares; headers of models leave out the default.
+
+    Examples
+    --------
+    >>> features_of({"similarity": "lncc"}), features_of({"features": ["laplacian"]})
+    (['intensity'], ['laplacian'])
+    """
+    features: list[str] = loss.get("features", ONLY_INTENSITY)
+    return features
+
+
+def check_features(
+    field: str, features: Sequence[str], similarity: str, key: str = "loss.similarity"
+) -> None:
+    """Refuse features that a similarity does not take, as their values are not in [0, 1].
+
+    Parameters
+    ----------
+    field
+        Key of the features, which an error names.
+    features
+        Names.
+    similarity
+        Name of the similarity.
+    key
+        Key of the similarity.
+
+    Raises
+    ------
+    DeclarationError
+        If it takes intensities only.
+
+    Examples
+    --------
+    >>> check_features("loss.features", ["intensity", "laplacian"], "lncc")
+    """
+    if SIMILARITIES[similarity].needs_unit_range and list(features) != ONLY_INTENSITY:
+        raise DeclarationError(
+            field,
+            expected=f"intensity with {key} {similarity}",
+            got=", ".join(features),
+            advice="Leave them out, or declare another similarity.",
+        )
 
 
 def _each_feature_once(features: list[Feature]) -> list[Feature]:

@@ -30,7 +30,6 @@ from hmopt.catalogue import (
 from hmopt.csv_tables import is_one_line
 from hmopt.declaration.cohort import CohortOptions, PairsOptions, PreprocessingOptions, SplitOptions
 from hmopt.declaration.model import (
-    ONLY_INTENSITY,
     HypernetworkOptions,
     HyperparameterOptions,
     LossOptions,
@@ -38,6 +37,7 @@ from hmopt.declaration.model import (
     NetworkOptions,
     RefineOptions,
     TrainingOptions,
+    check_features,
     network_file,
 )
 from hmopt.declaration.names import check_names
@@ -524,11 +524,14 @@ def check_agreement(
         *_of_shares(hyperparameters, loss),
         *_of_regions(hyperparameters, loss),
         *_of_axes(preprocessing, training),
-        *_of_features(loss),
         *_of_intensities(preprocessing, loss, training),
     ]
     for found in contradictions:
         raise found.error()
+    check_features("loss.features", loss.features, loss.similarity)
+    if loss.second_similarity is not None:
+        key = "loss.second_similarity"
+        check_features("loss.features", loss.features, loss.second_similarity, key)
 
 
 def check_ranges(space: Space) -> None:
@@ -638,14 +641,6 @@ def check_refinement(study: Study) -> None:
     if refine.features is None:
         return
     features = ", ".join(refine.features)
-    similarity = SIMILARITIES[study.loss.similarity]
-    if is_trained and similarity.needs_unit_range and refine.features != ONLY_INTENSITY:
-        raise DeclarationError(
-            "refine.features",
-            expected=f"intensity with loss.similarity {similarity.name}",
-            got=features,
-            advice="Leave them out.",
-        )
     if study.model.source == "optimize":
         raise DeclarationError(
             "refine.features",
@@ -660,6 +655,9 @@ def check_refinement(study: Study) -> None:
             got=features,
             advice="Declare the iterations, such as 25.",
         )
+    # the loss of other models is in their headers
+    if is_trained:
+        check_features("refine.features", refine.features, study.loss.similarity)
 
 
 def check_sampler(search: SearchOptions, space: Space) -> None:
@@ -927,18 +925,6 @@ def _of_axes(
     if flipped is not None and flipped >= axes:
         field = "training.augmentation.flip_axis"
         yield Contradiction(field=field, expected=f"an axis below {axes}", got=flipped)
-
-
-def _of_features(loss: LossOptions) -> Iterator[Contradiction]:
-    if loss.features == ONLY_INTENSITY:
-        return
-    for field, similarity in (
-        ("loss.similarity", loss.similarity),
-        ("loss.second_similarity", loss.second_similarity),
-    ):
-        if similarity is not None and SIMILARITIES[similarity].needs_unit_range:
-            expected = "a similarity that takes values outside [0, 1] with loss.features other than intensity"
-            yield Contradiction(field=field, expected=expected, got=similarity)
 
 
 def _of_intensities(

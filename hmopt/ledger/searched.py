@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import ConfigDict, Field
 
 from hmopt.declaration import SearchOptions, Study
-from hmopt.declaration.model import ONLY_INTENSITY
+from hmopt.declaration.model import features_of
 from hmopt.declaration.renamed import current_names
 from hmopt.declaration.study import check_ranges, check_sections
 from hmopt.errors import HmoptError, LedgerError
@@ -170,8 +170,7 @@ class Searched:
     @property
     def trained_features(self) -> list[str]:
         """What the similarity compared in training."""
-        features: list[str] = self.loss.get("features", ONLY_INTENSITY)
-        return features
+        return features_of(self.loss)
 
     @property
     def engine(self) -> str | None:
@@ -403,9 +402,9 @@ def changed_keys(study: Study, searched: Searched) -> Iterator[tuple[str, str, s
         if name not in searched.space.names:
             yield f"hyperparameters.{name}", "none", "declared"
     if study.model.source in ("trained", "optimize"):
-        features = {"features": ONLY_INTENSITY}
-        now_loss = {**features, **study.loss.model_dump(mode="json")}
-        yield from _differences("loss", {**features, **searched.loss}, now_loss)
+        before_loss = {**searched.loss, "features": searched.trained_features}
+        now_loss = {**study.loss.model_dump(mode="json"), "features": study.loss.features}
+        yield from _differences("loss", before_loss, now_loss)
     yield from _differences(
         "refine",
         {

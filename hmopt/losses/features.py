@@ -43,8 +43,8 @@ def gradient_magnitude(image: Tensor) -> Tensor:
 def laplacian(image: Tensor) -> Tensor:
     """Compute how far the mean of a voxel's neighbours along the axes is above the voxel.
 
-    Up to a factor this is the Laplacian by finite differences. Its correlation sees detail at the
-    scale of a voxel, which that of intensities hardly does, as edges dominate it.
+    Up to a factor this is the Laplacian by finite differences. The local correlation of Laplacians is
+    sensitive to detail at the scale of a voxel; that of intensities is dominated by strong edges.
 
     Parameters
     ----------

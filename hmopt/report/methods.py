@@ -353,9 +353,7 @@ def _loss(material: Material, citations: _Citations) -> list[str]:
     )
     regularizer = _term(REGULARIZERS, str(loss.get("regularizer")), "a regularizer", citations)
     window = f" in windows of {loss['window']} voxels" if _has_window(loss, names) else ""
-    compared = (
-        f", the mean of that of {features_text(loss['features'])}" if "features" in loss else ""
-    )
+    compared = f", {features_text(loss['features'])}" if "features" in loss else ""
     data, overlap = "(1 − λ) s D", ""
     if has_labels:
         data, overlap = "(1 − λ)(1 − γ) s D", " + (1 − λ) γ O"

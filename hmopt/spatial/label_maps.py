@@ -73,7 +73,7 @@ def joint_histogram(
     bound = torch.tensor(last_low, dtype=positions.dtype, device=device)
     low = positions.floor()
     low = low.minimum(bound.unsqueeze(1))
-    # a position that is no number has shares that are none, and so has what they add to
+    # NaN has no place on the grid; its shares stay NaN, and so does what they are added to
     low = low.nan_to_num(0)
     places = flat_places(low, shape).flatten()
 
@@ -94,7 +94,7 @@ def joint_histogram(
     # label m add to cell (p c + f) c + m
     codes = label_count + 1
     pair = kept // math.prod(shape)
-    # maps of 8 bits hold labels, but not numbers of cells
+    # numbers of cells exceed what 8 bits hold, as label maps may have
     pair = pair.to(torch.promote_types(fixed.dtype, torch.int32))
     fixed_label = fixed.index_select(0, kept)
     row = (pair * codes + fixed_label) * codes
@@ -112,7 +112,7 @@ def joint_histogram(
 
 
 def find_near_foreground(moving_labels: Tensor) -> Tensor:
-    """Return which voxels are labelled, or one that follows along any axes.
+    """Return which voxels are labelled, or have a labelled neighbour that follows along any axes.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def find_near_foreground(moving_labels: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        (n, *shape), of truth values: at any other voxel begins a cube with background at all corners.
+        (n, *shape), bool. A cube that begins at any other voxel has background at all corners.
 
     Examples
     --------

@@ -23,7 +23,7 @@ from hmopt.catalogue import (
     find_similarity,
 )
 from hmopt.declaration import LossOptions
-from hmopt.declaration.model import ONLY_INTENSITY, Feature
+from hmopt.declaration.model import Feature, check_features
 from hmopt.errors import CheckpointError, DeclarationError
 from hmopt.files import checked, content_hash
 from hmopt.losses import RegisteredBatch, loss_terms, weighted_loss
@@ -102,14 +102,7 @@ class PairLoss:
             what="features of images",
             advice="Correct them, or leave them out.",
         )
-        similarity = find_similarity(options.similarity)
-        if similarity.needs_unit_range and options.features != ONLY_INTENSITY:
-            raise DeclarationError(
-                "refine.features",
-                expected=f"{', '.join(ONLY_INTENSITY)} with the similarity {similarity.name}",
-                got=", ".join(options.features),
-                advice="Leave them out.",
-            )
+        check_features("refine.features", options.features, options.similarity)
         return replace(self, options=options)
 
     def values(

@@ -8,7 +8,7 @@ import pandas as pd
 from hmopt.analysis.gap import GapResult, gap_metrics, gap_settings, judge_gap
 from hmopt.data.pairs import draw_evenly
 from hmopt.declaration import Study
-from hmopt.declaration.model import ONLY_INTENSITY
+from hmopt.declaration.model import features_of
 from hmopt.errors import CheckpointError, DeclarationError
 from hmopt.interop.own_model import OwnModel
 from hmopt.interop.refined_model import refined_model
@@ -79,9 +79,8 @@ def check_refinable(files: StudyFolder, iterations: int | None = None) -> None:
     if not isinstance(model, OwnModel):
         raise CheckpointError(OPTION, expected=expected, got=model.title, advice=advice)
     refined_model(model, iterations)  # which needs to know the loss
-    trained = model.header["loss"].get("features", ONLY_INTENSITY)
     features = study.refine.features
-    if features is not None and features != trained:
+    if features is not None and features != features_of(model.header["loss"]):
         raise DeclarationError(
             OPTION,
             expected="refinement under the loss of training",

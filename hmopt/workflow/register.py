@@ -486,15 +486,15 @@ def _open_start(
     files: StudyFolder,
 ) -> Registrar:
     """Return a model from another random start: of a folder, or in a file and refined as the study declares."""
-    place, laid = find_device(device), placement_of(placement)
+    on_device, placed = find_device(device), placement_of(placement)
     iterations = iterations_of(refine)
     if path.is_dir():
-        return open_registrar(path, place, laid, trust_code=trust_code, iterations=iterations)
+        return open_registrar(path, on_device, placed, trust_code=trust_code, iterations=iterations)
     declared = files.study.refine if files.is_declared else RefineOptions()
     return open_registrar_of_file(
         path,
-        place,
-        laid,
+        on_device,
+        placed,
         trust_code=trust_code,
         iterations=declared.iterations if iterations is None else iterations,
         features=declared.features,

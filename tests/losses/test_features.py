@@ -1,12 +1,16 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
 from hmopt.declaration import LossOptions, parse_study
+from hmopt.declaration.model import Feature
 from hmopt.errors import DeclarationError
 from hmopt.losses import find_similarity
 from hmopt.losses.features import FEATURES, SQUARED_FLOOR, gradient_magnitude, laplacian
+from hmopt.report import words
 
 SHAPES = [(9, 7), (6, 5, 8)]
 STUDY = {
@@ -112,3 +116,8 @@ def test_features_of_a_refinement_that_has_no_use_for_them_are_refused(
 ) -> None:
     with pytest.raises(DeclarationError, match=text):
         parse_study({**STUDY, **tables})
+
+
+def test_features_of_declarations_losses_and_reports_are_the_same() -> None:
+    names = get_args(Feature)
+    assert tuple(FEATURES) == tuple(words.FEATURES) == names

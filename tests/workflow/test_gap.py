@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import hmopt
+import hmopt.cli.commands  # reads the bounds of its options before a test changes them
 from hmopt.analysis.gap import MODEL, REFINED
 from hmopt.cli.app import app
 from hmopt.data.preprocessing import prepare

@@ -304,7 +304,9 @@ def _draw_deviations(axes: Axes, families: Sequence[Replicates], space: Space) -
             markersize=4,
             linewidth=1.4,
         )
-    axes.set_ylim(bottom=0)
+    # the margin is that of the values alone, which is narrow where they are alike
+    _, top = axes.get_ylim()
+    axes.set_ylim(0, 1.05 * top)
 
 
 def _draw_optima(axes: Axes, families: Sequence[Replicates]) -> None:
