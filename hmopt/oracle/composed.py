@@ -6,7 +6,8 @@ integrated once:
     v(x) = Σ_s w_s(x) v_s(x),    Σ_s w_s(x) = 1,    φ = exp(v),
 
 v_s being the velocity at the setting of structure s; the rest of the weights belongs to the common
-setting. As a blend of velocities is a velocity, φ is as invertible as each of them.
+setting. Where φ folds and the field of the common setting does not, the weights of the structures
+are lowered until it does not either (`hmopt.spatial.unfold`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from hmopt.oracle.registered import NetworkOracle, RegisteringOracle, TrainingFa
 from hmopt.oracle.structure_maps import Located, StructureMaps
 from hmopt.records import Pair
 from hmopt.space import Index, Space
-from hmopt.spatial import blend
+from hmopt.spatial import blend, unfold
 
 
 class ComposedOracle(RegisteringOracle):
@@ -77,7 +78,7 @@ class ComposedOracle(RegisteringOracle):
         if not self.structures:
             return self._oracle.identity
         settings = {name: list(index) for name, index in self.structures.items()}
-        return content_hash("composed", self._oracle.identity, settings, self._maps.identity)
+        return content_hash("composed, unfolded", self._oracle.identity, settings, self._maps.identity)
 
     @property
     def facts(self) -> TrainingFacts:
@@ -173,7 +174,7 @@ class Composition:
             other: Tensor = self.network_of(index)(*images)
             weight = weights[:, places].sum(dim=1, keepdim=True)
             others.append((weight, other))
-        return blend(velocity, others)
+        return unfold(velocity, blend(velocity, others), network.displacement)
 
 
 def by_setting(

@@ -1,7 +1,7 @@
 """Warping, integration and blending of velocities, Jacobians: pure functions on tensors, in 2-D and 3-D."""
 
 from hmopt.spatial.batch import divided, divided_if_any
-from hmopt.spatial.blending import blend, blending_weights, coarsen, smooth
+from hmopt.spatial.blending import blend, blending_weights, coarsen, smooth, unfold
 from hmopt.spatial.integration import integrate, refine_displacement, velocity_to_displacement
 from hmopt.spatial.jacobian import jacobian_determinant
 from hmopt.spatial.label_maps import (
@@ -29,6 +29,7 @@ __all__ = [
     "refine_displacement",
     "sampled_positions",
     "smooth",
+    "unfold",
     "velocity_to_displacement",
     "warp",
 ]

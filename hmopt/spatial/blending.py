@@ -1,10 +1,12 @@
 """Velocities blended into one, by weights that say how much each of them counts at each voxel."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from hmopt.spatial.jacobian import jacobian_determinant
 
 NEAR = 0.1
 """Share of structures from which a voxel belongs to them alone, and not to the common velocity."""
@@ -16,6 +18,13 @@ REACH = 4.0
 """Standard deviations at which a Gaussian is cut off."""
 
 POOLING = {2: functional.avg_pool2d, 3: functional.avg_pool3d}
+MAXIMA = {2: functional.max_pool2d, 3: functional.max_pool3d}
+
+ROUNDS = 10
+"""How often the share of a blend is halved at most where it folds."""
+
+AROUND = 3
+"""Voxels of the velocity's grid around a fold in which it is halved."""
 
 
 def coarsen(images: Tensor, stride: int) -> Tensor:
@@ -165,3 +174,66 @@ def blend(common: Tensor, others: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     for weight, other in others:
         velocity = velocity + weight * (other - common)
     return velocity
+
+
+def unfold(
+    common: Tensor, blended: Tensor, displacement_of: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Move a blended velocity towards the common one where it folds and the common one does not.
+
+    With a share s(x), 1 at first, the velocity is v + s (b - v), of the common velocity v and the
+    blend b. Around voxels that fold s is halved, smoothly, until none are left or ten times.
+
+    Parameters
+    ----------
+    common, blended
+        v and b, (n, d, *shape / stride).
+    displacement_of
+        From such a velocity to its displacement on the grid of the images, (n, d, *shape).
+
+    Returns
+    -------
+    Tensor
+        (n, d, *shape / stride). Pairs that do not fold, and all that is far from folds, are those
+        of the blend.
+
+    Examples
+    --------
+    A velocity that folds at its step:
+
+    >>> from hmopt.spatial.integration import integrate
+    >>> steep = torch.zeros(1, 2, 32, 32)
+    >>> steep[:, 1, :, :16] = 4
+    >>> still = torch.zeros_like(steep)
+    >>> velocity = unfold(still, steep, lambda velocity: integrate(velocity, steps=0))
+    >>> bool((jacobian_determinant(velocity) > 0).all())
+    True
+    >>> velocity[0, 1, 16, [4, 15]].round(decimals=2)
+    tensor([4.0000, 0.8500])
+    """
+    known = _folded(displacement_of(common))
+    kept = torch.ones_like(common[:, :1])
+    velocity = blended
+    for _ in range(ROUNDS):
+        folded = _folded(displacement_of(velocity)) & ~known
+        if not folded.any():
+            break
+        kept = kept * (1 - _around(folded, common) / 2)
+        velocity = torch.lerp(common, blended, kept)
+    return velocity
+
+
+def _folded(displacement: Tensor) -> Tensor:
+    """Return which voxels fold, those at the border never: (n, 1, *shape)."""
+    d = displacement.shape[1]
+    inner = jacobian_determinant(displacement) <= 0
+    return functional.pad(inner.unsqueeze(1), [1] * (2 * d))
+
+
+def _around(folded: Tensor, velocity: Tensor) -> Tensor:
+    """Return a smooth map on the velocity's grid: 1 at folds, 0 far from them."""
+    maximum = MAXIMA[folded.dim() - 2]
+    stride = folded.shape[2] // velocity.shape[2]
+    on_own_grid = maximum(folded.to(velocity.dtype), stride)
+    near = maximum(on_own_grid, 2 * AROUND + 1, stride=1, padding=AROUND)
+    return smooth(near, AROUND / 3)

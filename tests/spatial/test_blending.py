@@ -5,7 +5,16 @@ import pytest
 import torch
 from scipy import ndimage
 
-from hmopt.spatial import blend, blending_weights, coarsen, refine_displacement, smooth
+from hmopt.spatial import (
+    blend,
+    blending_weights,
+    coarsen,
+    jacobian_determinant,
+    refine_displacement,
+    smooth,
+    unfold,
+    velocity_to_displacement,
+)
 from hmopt.spatial.blending import NEAR
 
 
@@ -97,3 +106,50 @@ def test_equal_velocities_stay_what_they_are_to_the_last_bit() -> None:
     velocity = torch.rand(1, 2, 5, 6)
     weights = torch.rand(1, 1, 5, 6)
     assert torch.equal(blend(velocity, [(weights, velocity.clone())] * 3), velocity)
+
+
+def integrated(velocity: torch.Tensor) -> torch.Tensor:
+    """Return the displacement of a velocity of half the resolution of the images."""
+    return velocity_to_displacement(velocity, steps=5, stride=2)
+
+
+def folded(velocity: torch.Tensor) -> torch.Tensor:
+    """Return how many voxels fold: (n,)."""
+    return (jacobian_determinant(integrated(velocity)) <= 0).flatten(1).sum(1)
+
+
+def rough(shape: tuple[int, ...], heights: list[float]) -> torch.Tensor:
+    """Return a velocity for each height, in voxels: noise in the middle of the grid."""
+    axes = torch.meshgrid(*[torch.arange(side) - (side - 1) / 2 for side in shape], indexing="ij")
+    squared = sum((axis**2 for axis in axes), torch.zeros(shape))
+    noise = torch.randn(len(shape), *shape, generator=torch.Generator().manual_seed(0))
+    one = noise * torch.exp(-squared / 8)
+    return torch.stack([height * one for height in heights])
+
+
+@pytest.mark.parametrize("shape", [(32, 40), (20, 24, 24)])
+def test_a_blend_that_folds_moves_towards_the_common_velocity_there_and_nowhere_else(
+    shape: tuple[int, ...],
+) -> None:
+    heights = [0.1, 4.0, 6.0]
+    steep = rough(shape, heights)
+    calm = rough(shape, [0.1, 0.1, 0.1])
+    assert [count > 0 for count in folded(steep).tolist()] == [False, True, True]
+
+    found = unfold(calm, steep, integrated)
+    assert folded(found).tolist() == [0, 0, 0]
+    assert torch.equal(found[0], steep[0])
+    # the corners are far from the folds
+    assert torch.equal(found[..., 0, :3], steep[..., 0, :3])
+    # between the two velocities everywhere
+    low, high = torch.minimum(calm, steep), torch.maximum(calm, steep)
+    assert bool(((found >= low - 1e-6) & (found <= high + 1e-6)).all())
+    for place in range(3):
+        alone = unfold(calm[[place]], steep[[place]], integrated)
+        torch.testing.assert_close(alone[0], found[place])
+
+
+def test_folds_of_the_common_velocity_are_no_reason_to_move_towards_it() -> None:
+    steep = rough((32, 40), [6.0])
+    assert int(folded(steep)) > 0
+    assert torch.equal(unfold(steep, steep, integrated), steep)
