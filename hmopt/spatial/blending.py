@@ -23,7 +23,7 @@ MAXIMA = {2: functional.max_pool2d, 3: functional.max_pool3d}
 ROUNDS = 10
 """How often the share of a blend is halved at most where it folds."""
 
-AROUND = 3
+AROUND = 2
 """Voxels of the velocity's grid around a fold in which it is halved."""
 
 
@@ -209,7 +209,7 @@ def unfold(
     >>> bool((jacobian_determinant(velocity) > 0).all())
     True
     >>> velocity[0, 1, 16, [4, 15]].round(decimals=2)
-    tensor([4.0000, 0.8500])
+    tensor([4.0000, 0.8600])
     """
     known = _folded(displacement_of(common))
     kept = torch.ones_like(common[:, :1])
@@ -236,4 +236,4 @@ def _around(folded: Tensor, velocity: Tensor) -> Tensor:
     stride = folded.shape[2] // velocity.shape[2]
     on_own_grid = maximum(folded.to(velocity.dtype), stride)
     near = maximum(on_own_grid, 2 * AROUND + 1, stride=1, padding=AROUND)
-    return smooth(near, AROUND / 3)
+    return smooth(near, AROUND / 2)
