@@ -78,7 +78,9 @@ class ComposedOracle(RegisteringOracle):
         if not self.structures:
             return self._oracle.identity
         settings = {name: list(index) for name, index in self.structures.items()}
-        return content_hash("composed, unfolded", self._oracle.identity, settings, self._maps.identity)
+        return content_hash(
+            "composed, unfolded", self._oracle.identity, settings, self._maps.identity
+        )
 
     @property
     def facts(self) -> TrainingFacts:

@@ -176,9 +176,7 @@ def blend(common: Tensor, others: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     return velocity
 
 
-def unfold(
-    common: Tensor, blended: Tensor, displacement_of: Callable[[Tensor], Tensor]
-) -> Tensor:
+def unfold(common: Tensor, blended: Tensor, displacement_of: Callable[[Tensor], Tensor]) -> Tensor:
     """Move a blended velocity towards the common one where it folds and the common one does not.
 
     With a share s(x), 1 at first, the velocity is v + s (b - v), of the common velocity v and the

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from hmopt.oracle import (
     source_of,
     write_examples,
 )
-from hmopt.progress import Track, silent
+from hmopt.progress import Track, duration, silent
 from hmopt.protocol import Oracle
 from hmopt.records import Checkpoint, MapKind, Pair
 from hmopt.report.origin import optima_of_origin, write_optima
@@ -57,6 +58,8 @@ from hmopt.workflow.workers import helped
 
 WIDEST_MAPS = 1000
 """Voxels of the Gaussian of structure maps at most: more than any image has."""
+DRAWING_S = 120.0
+"""Seconds after which no further pictures of pairs are begun: slow registrations would take longer than the search."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -623,13 +626,31 @@ class StudySearch:
         return naming(self._files.studies_file)
 
     def write_examples(self, oracle: RegisteringOracle, measurements: Measurements) -> None:
-        """Draw a typical and the worst pair of every scope at its best setting, but for scopes of one subject."""
+        """Draw a typical and the worst pair of every scope at its best setting, but for scopes of one subject.
+
+        Pictures that are there stay. Where registrations are slow, another search draws more of them.
+        """
         scopes = shared_scopes(measurements, self.options)
         curves = list(find_curves(measurements, scopes, self.options.metric))
-        # scopes with one best setting follow each other, so that they share registered pairs
-        curves.sort(key=lambda curve: curve.settings[curve.best()])
+        families = list(dict.fromkeys(_kinds(curve) for curve in curves))
+
+        def place(curve: Curve) -> tuple[int, Index]:
+            return families.index(_kinds(curve)), curve.settings[curve.best()]
+
+        # as declared; in a family those of one best setting follow each other and share registered pairs
+        curves.sort(key=place)
         registered = RegisteredPairs(oracle)
-        for curve in self._track(curves, "Drawing examples", len(curves)):
+        began = monotonic()
+        tracked = self._track(curves, "Drawing examples", len(curves))
+        for drawn, curve in enumerate(tracked):
+            taken = monotonic() - began
+            if taken > DRAWING_S:
+                warnings.warn(
+                    f"Pictures of {drawn} of {len(curves)} scopes were drawn in {duration(taken)}. Run the search "
+                    "again to draw more; what was measured is kept.",
+                    stacklevel=2,
+                )
+                break
             self._write_example(registered, measurements, curve)
 
     def _write_example(
@@ -658,3 +679,8 @@ class StudySearch:
         return self._ledger.measurements(
             oracle.identity, oracle.space, self.table, self.options.measured, self.cohort.labels
         )
+
+
+def _kinds(curve: Curve) -> tuple[str, ...]:
+    """Return what a curve's scope is a scope of, as `label` and `task`."""
+    return tuple(kind for kind, _ in curve.scope.criteria)
