@@ -22,7 +22,7 @@ from hmopt.errors import DivergedError
 from hmopt.files import write_json
 from hmopt.ledger.baselines import Role
 from hmopt.networks import NETWORK_FORMAT, read_header
-from hmopt.oracle import RetrainedOracle
+from hmopt.oracle import RefinedOracle, RetrainedOracle
 from hmopt.oracle.baselines import setting_name
 from hmopt.records import CHECKPOINTS
 from hmopt.study_folder import StudyFolder, read_folder
@@ -170,6 +170,36 @@ def test_separate_networks_are_measured_as_their_oracle_measures(
     assert oracle.identity == measurements.identity
     place = measurements.settings.index((50,))
     np.testing.assert_allclose(measurements.values["dice"][place], block.values["dice"], atol=1e-6)
+
+
+def test_who_is_compared_is_refined_as_the_model_is(searched: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "refined"
+    shutil.copytree(searched, folder)
+    declared = DECLARATION.replace(
+        "values = { regularization = [0.0, 0.25, 1.0] }", "values = { regularization = [0.25] }"
+    )
+    for many, one in (("seeds = 2", "seeds = 1"), ("optimum_seeds = 3", "optimum_seeds = 1")):
+        declared = declared.replace(many, one)
+    refinement = '[refine]\niterations = 3\nfeatures = ["intensity", "laplacian"]\n'
+    (folder / "study.toml").write_text(declared + refinement, encoding="utf-8")
+    for command in ("search", "compare"):
+        result = run(command, folder)
+        assert result.exit_code == 0, result.output
+
+    comparison, study = StudyFolder(folder).comparison, read_study(folder)
+    assert comparison is not None
+    assert comparison.model == StudyFolder(folder).searched.identity
+    cohort = prepare(study, folder)
+    pairs = draw_pairs(cohort, study.pairs, "search")
+    network = RetrainedOracle(with_budget(study, cohort, steps=2, seed=0), cohort, tmp_path)
+    refined = RefinedOracle(network, iterations=3, features=["intensity", "laplacian"])
+    measurements = StudyFolder(folder).baseline_measurements(comparison.singles("separate", 2)[0])
+    assert measurements.identity == refined.identity
+    (block,) = refined.measure([(50,)], pairs, ["dice"])
+    place = measurements.settings.index((50,))
+    np.testing.assert_allclose(measurements.values["dice"][place], block.values["dice"], atol=1e-5)
+    # by intensities alone it would be another one
+    assert RefinedOracle(network, iterations=3).identity != refined.identity
 
 
 def test_the_search_is_as_it_was(compared: Compared, searched: Path) -> None:
