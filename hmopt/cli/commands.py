@@ -851,12 +851,13 @@ def register(
     """
     again = f"hmopt register {folder} {moving} {fixed} with the same options"
     with conversation(again, quiet=quiet, debug=debug) as talk:
-        if moved is None and bids_derivatives is None:
+        outputs = (moved, displacement, inverse, inverse_moved, uncertainty, bids_derivatives)
+        if all(output is None for output in outputs):
             raise DeclarationError(
                 "hmopt register",
-                expected="--moved or --bids-derivatives",
-                got="neither",
-                advice="Name the output.",
+                expected="an output, such as --moved, --displacement or --bids-derivatives",
+                got="none",
+                advice="Name one.",
             )
         registered = hmopt.register(
             folder,

@@ -126,7 +126,7 @@ class SplitOptions(Options):
     train: Subjects
     """Subjects for training the weights."""
     tune: Subjects
-    """Subjects for decisions about training (learning rate, loss scale, when to stop)."""
+    """Subjects for decisions about training (learning rate, loss, when to stop)."""
     search: Subjects
     """Subjects on which λ is searched and evaluated."""
     seed: Seed = 0

@@ -32,7 +32,7 @@ class SearchOptions(Options):
     ]
     """Further metrics to measure."""
     coarse: int = Field(default=10, ge=3, le=10_001)
-    """Values per hyperparameter of the initial, evenly spaced sweep, plus one near the upper end.
+    """Values per hyperparameter of the initial sweep: evenly spaced, except one near the upper end.
     With three hyperparameters, the sweep has coarse² space-filling settings, as many as with
     two."""
     refinements: int = Field(default=5, ge=0, le=10_000)

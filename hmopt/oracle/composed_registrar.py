@@ -15,6 +15,7 @@ from hmopt.errors import CheckpointError, DataError
 from hmopt.interop.model import check_shapes
 from hmopt.interop.own_model import HypermorphModel
 from hmopt.interop.preparation import PreparedPair
+from hmopt.interop.refined_model import RefinedModel
 from hmopt.interop.registration import Registrar
 from hmopt.networks import RegistrationNetwork
 from hmopt.oracle.composed import Composition, check_structures, check_velocity
@@ -89,7 +90,7 @@ class ComposedRegistrar(Registrar):
     Raises
     ------
     CheckpointError
-        If the model is none whose velocities can be blended.
+        If the model is none whose velocities can be blended, or registrations are refined.
     DeclarationError
         If a structure is unknown, or the model predicts displacements.
     """
@@ -102,6 +103,13 @@ class ComposedRegistrar(Registrar):
         labels: GivenLabels | None = None,
     ) -> None:
         model = registrar.model
+        if isinstance(model, RefinedModel):
+            raise CheckpointError(
+                "--per-structure",
+                expected="registrations that are not refined",
+                got="refined ones",
+                advice="Add --refine 0, or register each structure separately with --label.",
+            )
         if not isinstance(model, HypermorphModel):
             title = getattr(model, "title", "an engine, which gives no velocities")
             raise CheckpointError(

@@ -51,11 +51,18 @@ def check_composable(files: StudyFolder) -> None:
     CheckpointError
         If it is an engine, or a model of another program.
     DeclarationError
-        If it predicts displacements.
+        If it predicts displacements, or registrations are refined.
     """
     study = files.study
     expected = "a hypermorph of hmopt, whose velocities can be blended"
     advice = f"Leave {OPTION} out."
+    if study.refine.iterations:
+        raise DeclarationError(
+            OPTION,
+            expected="registrations that are not refined",
+            got=f"refine.iterations = {study.refine.iterations}",
+            advice=f"Leave {OPTION} or [refine] out.",
+        )
     if study.model.source == "engine":
         raise CheckpointError(OPTION, expected=expected, got="an engine", advice=advice)
     model = source_of(files.path, study).load("cpu")

@@ -260,3 +260,21 @@ def test_an_engine_is_refused_before_anything_is_measured(tiny_study: Any, tmp_p
     with pytest.raises(CheckpointError, match="got an engine"):
         hmopt.search(folder, per_structure=True)
     assert not (folder / "ledger").exists()
+
+
+def test_refined_registrations_are_refused_before_anything_is_measured(
+    searched: Path, two_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(searched, folder)
+    with pytest.raises(CheckpointError, match="--per-structure: expected registrations that are"):
+        hmopt.register(folder, *two_files, per_structure=True, refine=3)
+
+    ledger = folder / "ledger" / "manifest.json"
+    before = ledger.read_bytes()
+    declaration = folder / "study.toml"
+    text = declaration.read_text(encoding="utf-8")
+    declaration.write_text(f"{text}\n[refine]\niterations = 3\n", encoding="utf-8")
+    with pytest.raises(DeclarationError, match=r"got refine.iterations = 3\. Leave --per-structure"):
+        hmopt.search(folder, per_structure=True)
+    assert ledger.read_bytes() == before
