@@ -16,9 +16,7 @@ hmopt tune-by-gradient   `gradient.json`
 hmopt compare            `compare.json`, `compare/`, and more measurements in `ledger/`
 hmopt report             `report/`, and with `--results` also `results/`, in it `times.json`
 hmopt tune               `setting.toml`
-train, search, compare,  also `commands.csv`
-tune-by-gradient, run,
-demo
+these and run, demo      `commands.csv`, but for new, report and tune
 =======================  =========================================================================
 
 The same declaration, data and seeds give the same bytes in every file, on the same machine with the same number of
