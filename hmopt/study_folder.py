@@ -551,6 +551,8 @@ class StudyFolder(_SearchFiles):
     def gradient(self) -> GradientRecord | None:
         """What was tuned by gradient with the searched model; None where nothing, or with another model.
 
+        Settings are tuned for registrations that are not refined: they say nothing of a search of refined ones.
+
         Raises
         ------
         LedgerError
@@ -560,7 +562,7 @@ class StudyFolder(_SearchFiles):
         if not path.is_file():
             return None
         record = read_gradient(path)
-        if record.model != self.searched.model_identity:
+        if record.model != self.searched.identity:
             return None
         record.check_settings(path, self.searched.space)
         return record

@@ -241,7 +241,7 @@ class GapResult:
         answer, _ = self.cohort.answers
         return (
             f"Amortization gap at the best setting ({len(self.record.pairs)} pairs): loss {model:.4f}, at its minimum "
-            f"{minimum:.4f}; {self.metric.name} changes by {here.shortfall[MODEL].value:+.4f} there; does the best "
+            f"{minimum:.4f}; gain in {self.metric.name} there {here.shortfall[MODEL].value:+.4f}; does the best "
             f"setting carry over to {self.iterations[REFINED]} iterations? {answer.value}"
         )
 

@@ -28,6 +28,7 @@ from hmopt.catalogue.losses import (
     Similarity,
     add_regularizer,
     add_similarity,
+    changing_similarity,
     find_regularizer,
     find_similarity,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "add_metric",
     "add_regularizer",
     "add_similarity",
+    "changing_similarity",
     "find_engine_program",
     "find_hyperparameter",
     "find_metric",

@@ -1,10 +1,11 @@
 """The similarities and the regularizers that a loss can be made of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hmopt.catalogue import references
+from hmopt.catalogue.hyperparameters import HYPERPARAMETERS, WeightedTerm
 from hmopt.catalogue.record import Record, add, find
 from hmopt.errors import DeclarationError
 
@@ -227,3 +228,29 @@ def add_regularizer(regularizer: Regularizer) -> None:
     hmopt.errors.DeclarationError: regularizer: expected a new name, got 'bending', ...
     """
     add(REGULARIZERS, regularizer, "regularizer")
+
+
+def changing_similarity(hyperparameters: Sequence[str], similarity: str) -> list[str]:
+    """Return those hyperparameters that change the similarity of a loss.
+
+    Parameters
+    ----------
+    hyperparameters
+        Their names.
+    similarity
+        Name of the similarity.
+
+    Examples
+    --------
+    >>> changing_similarity(["regularization", "window", "similarity_share"], "lncc")
+    ['window', 'similarity_share']
+    """
+    known = [name for name in hyperparameters if name in HYPERPARAMETERS]
+    taken = find_similarity(similarity).parameters if similarity in SIMILARITIES else ()
+    found = []
+    for name in known:
+        record = HYPERPARAMETERS[name]
+        is_share = isinstance(record, WeightedTerm) and record.effect == "share of the similarity"
+        if is_share or name in taken:
+            found.append(name)
+    return found

@@ -21,6 +21,7 @@ from hmopt.catalogue import (
     SIMILARITIES,
     LossHyperparameter,
     RegionalWeight,
+    changing_similarity,
     find_hyperparameter,
     known_hyperparameter,
     load_plugins,
@@ -621,16 +622,24 @@ def check_optimization(study: Study) -> None:
 
 
 def check_refinement(study: Study) -> None:
-    """Refuse iterations on registrations whose loss needs label maps throughout, and features without use.
+    """Refuse iterations under a loss that needs labels or changes with a setting, and features without use.
 
     Raises
     ------
     DeclarationError
-        If iterations are declared beside regions, or features without iterations, without a model, or
-        that the similarity does not take.
+        If iterations are declared beside regions or a hyperparameter that changes the similarity, or features
+        without iterations, without a model, or that the similarity does not take.
     """
     refine = study.refine
     is_trained = study.model.source == "trained"
+    changing = changing_similarity(list(study.hyperparameters), study.loss.similarity)
+    if refine.iterations and changing and study.model.source in ("trained", "optimize"):
+        raise DeclarationError(
+            "refine.iterations",
+            expected=f"0 with {', '.join(changing)}, which changes the similarity",
+            got=refine.iterations,
+            advice="Leave [refine] or the hyperparameter out.",
+        )
     if is_trained and refine.iterations and study.loss.regions:
         raise DeclarationError(
             "refine.iterations",

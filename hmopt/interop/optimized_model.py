@@ -44,8 +44,10 @@ class OptimizedModel(VelocityModel):
         # the same two images again, as for an inverse, are found by their content
         name = hashlib.sha256(moving_tensor.cpu().numpy().tobytes())
         name.update(fixed_tensor.cpu().numpy().tobytes())
-        index = self._space.index(setting)
-        return self._continuation.velocity(index, [name.hexdigest()], moving_tensor, fixed_tensor)
+        found = self._continuation.registered(
+            setting, [name.hexdigest()], moving_tensor, fixed_tensor
+        )
+        return found.velocities
 
     def integrated(self, velocity: Tensor, setting: Setting) -> Tensor:
         """Return the displacements of velocities, (n, d, *shape), in voxels of the images."""

@@ -131,7 +131,7 @@ def trained_preparation(path: Path, header: Mapping[str, Any]) -> Preparation:
     ----------
     path
         The model's file. Beside it lies the prepared cohort, of which only the template is needed,
-        and of older models the record.
+        and of older models the record; of a network in `compare/`, beside that folder.
     header
         Its header.
 
@@ -149,7 +149,10 @@ def trained_preparation(path: Path, header: Mapping[str, Any]) -> Preparation:
         what="the header of a trained model",
         advice="Restore the file, or move it away and train again.",
     )
-    prepared = StudyFolder(path.parent).prepared_folder / header["cohort"]
+    study_folder = StudyFolder(path.parent)
+    if path.parent == StudyFolder(path.parent.parent).baselines_folder:
+        study_folder = StudyFolder(path.parent.parent)
+    prepared = study_folder.prepared_folder / header["cohort"]
     return Preparation(
         preprocessing=preprocessing,
         spacing_mm=_trained_spacing(header, prepared / RECORD),
@@ -224,7 +227,10 @@ def prepare_pair(preparation: Preparation, pair: FilePair) -> PreparedPair:
 def _template_file(preparation: Preparation) -> Path:
     template = preparation.template
     if template is None or not template.is_file():
-        advice = "Run `hmopt train`, which prepares the cohort."
+        advice = (
+            "Run `hmopt train` in the study folder, which prepares the cohort; a published model has no template: "
+            "use `--placement header` or `--placement centre` with images that are aligned."
+        )
         raise DataError(
             str(template), expected="the template of the cohort", got="no file", advice=advice
         )

@@ -77,7 +77,7 @@ class RefinedModel(VelocityModel):
         key = content_hash(_bytes_hash(moving), _bytes_hash(fixed), dict(setting))
         known = self._latest.find(key)
         if known is not None:
-            return known
+            return known.velocity
         moving_tensor, fixed_tensor = self._model.tensors(moving, fixed)
         start = self._model.velocity(moving_tensor, fixed_tensor, setting)
         found = self._refinement.refined(

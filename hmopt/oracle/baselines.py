@@ -117,7 +117,12 @@ class RetrainedOracle(NetworkOracle):
         """How its networks are trained."""
         loss = self._study.loss
         steps = self._study.training.steps
-        return TrainingFacts(loss=loss.model_dump(mode="json"), loss_scale=loss.scale, steps=steps)
+        return TrainingFacts(
+            loss=loss.model_dump(mode="json"),
+            loss_scale=loss.scale,
+            steps=steps,
+            spacing_mm=self.cohort.spacing_mm,
+        )
 
     def path(self, index: Index) -> Path:
         """Return where the network of a setting is kept."""
@@ -495,5 +500,5 @@ class BaselineOracles:
         built_as = architecture(study, self._cohort.shape)
         model, header = load_hypermorph(path, built_as)
         model.space = study.space
-        facts = facts_of(header, study.loss.model_dump(mode="json"))
+        facts = facts_of(header, study.loss.model_dump(mode="json"), self._cohort.spacing_mm)
         return AmortizedOracle(model, self._cohort, self._device, facts=facts)

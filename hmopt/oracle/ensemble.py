@@ -1,6 +1,7 @@
 """Networks of several random initializations as one oracle: their mean velocity is integrated."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,9 +68,8 @@ class EnsembleOracle(VelocityOracle):
     def facts(self) -> TrainingFacts:
         """How its members were trained, where all were trained under one loss of one scale."""
         first, *others = [member.facts for member in self._members]
-        for facts in others:
-            if (facts.loss, facts.loss_scale) != (first.loss, first.loss_scale):
-                return TrainingFacts()
+        if any(_trained_under(facts) != _trained_under(first) for facts in others):
+            return TrainingFacts()
         return first
 
     def velocity(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
@@ -80,3 +80,11 @@ class EnsembleOracle(VelocityOracle):
     def integrated(self, index: Index, velocity: Tensor) -> Tensor:
         """Return the displacements of velocities, as every member integrates them."""
         return self._members[0].integrated(index, velocity)
+
+
+def _trained_under(facts: TrainingFacts) -> tuple[Any, ...]:
+    """Return what a loss is known by; a declared scale, which a table may leave out, is that of the training."""
+    loss = None
+    if facts.loss is not None:
+        loss = {key: value for key, value in facts.loss.items() if key != "scale"}
+    return loss, facts.loss_scale, facts.spacing_mm

@@ -12,16 +12,17 @@ from hmopt.data.grid import SAME_SPACING
 from hmopt.data.pairs import draw_pairs
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
-from hmopt.declaration import NetworkOptions, Study, read_study
+from hmopt.declaration import NetworkOptions, RefineOptions, Study, read_study
 from hmopt.declaration.model import Feature
 from hmopt.declaration.study import read_of_others
 from hmopt.errors import CheckpointError, DataError, sides_text
+from hmopt.files import checked
 from hmopt.interop import baked_model, own_model
 from hmopt.interop.baked_model import BakedModel
 from hmopt.interop.load import find_format, load_model
 from hmopt.interop.model import FileModel, check_shapes, in_ras
 from hmopt.interop.optimized_model import OptimizedModel
-from hmopt.interop.own_model import HypermorphModel
+from hmopt.interop.own_model import HypermorphModel, OwnModel
 from hmopt.interop.preparation import cohort_preparation, trained_preparation
 from hmopt.interop.refined_model import refined_model
 from hmopt.interop.registration import Placement, Registrar
@@ -122,11 +123,26 @@ def open_registrar(
             alone = baked_model.read(path, device, trust_code=trust_code)
         else:
             alone = own_model.read(path, device, trust_code=trust_code)
-        return _registrar_of(alone, placement, iterations or 0)
+        declared = _published_refinement(alone)
+        if iterations is None:
+            iterations = declared.iterations
+        return _registrar_of(alone, placement, iterations, declared.features)
     study = files.study
     if iterations is None:
         iterations = study.refine.iterations
     return source_of(files.path, study).registrar(device, placement, iterations)
+
+
+def _published_refinement(model: OwnModel) -> RefineOptions:
+    """Return how registrations of a published model were refined when it was searched."""
+    return checked(
+        model.header.get("refine", {}),
+        RefineOptions,
+        field=str(model.path),
+        error=CheckpointError,
+        what="the header of a published model",
+        advice="Download the model again.",
+    )
 
 
 def open_registrar_of_file(
@@ -318,7 +334,7 @@ class OfFile(ModelSource):
         check_grid(self.file, header, self.study, cohort)
         check_hyperparameters(self.file, model.space, self.study)
         model.hypermorph.space = self.study.space
-        facts = facts_of(header, header.get("loss"))
+        facts = facts_of(header, header.get("loss"), cohort.spacing_mm)
         return AmortizedOracle(model.hypermorph, cohort, device, facts=facts)
 
     def registrar(
@@ -460,7 +476,8 @@ def load_trained(
     check_steps(path, header, steps_at(checkpoint, study.training.steps))
     hypermorph.space = study.space
     declared_loss = study.loss.model_dump(mode="json")
-    return AmortizedOracle(hypermorph, cohort, device, facts=facts_of(header, declared_loss))
+    facts = facts_of(header, declared_loss, cohort.spacing_mm)
+    return AmortizedOracle(hypermorph, cohort, device, facts=facts)
 
 
 def load_checkpoints(
@@ -490,8 +507,21 @@ def load_checkpoints(
     return found
 
 
-def facts_of(header: Mapping[str, Any], loss: Mapping[str, Any] | None) -> TrainingFacts:
+def facts_of(
+    header: Mapping[str, Any],
+    loss: Mapping[str, Any] | None,
+    spacing_mm: Sequence[float] | None = None,
+) -> TrainingFacts:
     """Return what the header of a model says of its training.
+
+    Parameters
+    ----------
+    header
+        The header.
+    loss
+        The table `[loss]`.
+    spacing_mm
+        Of the cohort, for headers of earlier versions, which do not tell it.
 
     Examples
     --------
@@ -499,7 +529,13 @@ def facts_of(header: Mapping[str, Any], loss: Mapping[str, Any] | None) -> Train
     12.5
     """
     scale = header.get("loss", {}).get("scale")
-    return TrainingFacts(loss=loss, loss_scale=scale, steps=header.get("steps"))
+    spacing = header.get("spacing_mm", spacing_mm)
+    return TrainingFacts(
+        loss=loss,
+        loss_scale=scale,
+        steps=header.get("steps"),
+        spacing_mm=None if spacing is None else tuple(spacing),
+    )
 
 
 def check_grid(path: Path, header: Mapping[str, Any], study: Study, cohort: PreparedCohort) -> None:

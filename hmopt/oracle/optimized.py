@@ -12,10 +12,10 @@ from hmopt.errors import DeclarationError, sides_text
 from hmopt.files import content_hash
 from hmopt.metrics import Originals
 from hmopt.networks.registration import velocity_stride
-from hmopt.oracle.registered import SETTINGS_AT_ONCE, TrainingFacts, VelocityOracle
+from hmopt.oracle.registered import SETTINGS_AT_ONCE, Outcome, TrainingFacts, VelocityOracle
 from hmopt.records import Pair
 from hmopt.space import Index, Space
-from hmopt.training.continuation import Continuation
+from hmopt.training.continuation import Continuation, Registered
 from hmopt.training.loss import PAIRS_LOOKED_AT, loss_scale
 from hmopt.training.refinement import Refinement, known_loss
 
@@ -73,12 +73,24 @@ class OptimizedOracle(VelocityOracle):
     def facts(self) -> TrainingFacts:
         """The declared loss and its scale; there was no training."""
         loss = self._study.loss.model_dump(mode="json")
-        return TrainingFacts(loss=loss, loss_scale=self._scale)
+        return TrainingFacts(loss=loss, loss_scale=self._scale, spacing_mm=self.cohort.spacing_mm)
 
     def velocity(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
         """Return the velocities of a batch of pairs."""
+        return self._registered(index, pairs, images).velocities
+
+    def _outcome(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Outcome:
+        found = self._registered(index, pairs, images)
+        return Outcome(
+            displacement=self.integrated(index, found.velocities),
+            velocity=found.velocities,
+            seconds=found.seconds,
+        )
+
+    def _registered(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Registered:
         names = [pair.id for pair in pairs]
-        return self._continuation.velocity(index, names, images.moving, images.fixed)
+        setting = self.space.setting(index)
+        return self._continuation.registered(setting, names, images.moving, images.fixed)
 
     def integrated(self, index: Index, velocity: Tensor) -> Tensor:
         """Return the displacements of velocities."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hmopt.catalogue import find_metric
+from hmopt.catalogue import changing_similarity, find_metric
 from hmopt.catalogue.metrics import BACKWARD, LOSS, ONWARD
 from hmopt.data.manifest import known_values
 from hmopt.data.prepared import PreparedCohort, prefetch
@@ -23,7 +23,7 @@ from hmopt.networks.unet import CHANNELS_LAST
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Space
 from hmopt.spatial import image_tensor, label_tensor
-from hmopt.training.refinement import PairLoss, changing_similarity, known_loss
+from hmopt.training.refinement import PairLoss, known_loss
 
 BATCH_VOXELS = 2**22
 """Voxels of a batch's images, at most: measuring takes some hundred bytes for each."""
@@ -49,11 +49,14 @@ class TrainingFacts:
         What the similarity was multiplied by.
     steps
         Optimizer steps of the whole training.
+    spacing_mm
+        Of the grid that it was trained on.
     """
 
     loss: Mapping[str, Any] | None = None
     loss_scale: float | None = None
     steps: int | None = None
+    spacing_mm: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +71,14 @@ class Outcome:
         (n, d, *shape / stride), of which it is the flow; None where it is of none.
     converged
         (n,): whether the refinement of each pair stopped by itself; None where none is refined.
+    seconds
+        (n,): how long each takes, where a part of it was done for another setting; None: as long as it just took.
     """
 
     displacement: Tensor
     velocity: Tensor | None = None
     converged: Tensor | None = None
+    seconds: Tensor | None = None
 
 
 class RegisteringOracle(ABC):
@@ -214,7 +220,9 @@ class RegisteringOracle(ABC):
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         share_s = (time.perf_counter() - began) / len(pairs)
-        seconds = torch.full((len(pairs),), share_s)
+        seconds = outcome.seconds
+        if seconds is None:
+            seconds = torch.full((len(pairs),), share_s)
         losses = None
         if LOSS in metrics:
             losses = self._losses(index, images, outcome)
@@ -371,8 +379,7 @@ class VelocityOracle(RegisteringOracle):
             If it is not known.
         """
         facts = self.facts
-        spacing_mm = self.cohort.spacing_mm
-        return known_loss(facts.loss, facts.loss_scale, spacing_mm, "model", self.space.names)
+        return known_loss(facts.loss, facts.loss_scale, facts.spacing_mm, "model", self.space.names)
 
     def register(self, index: Index, pairs: Sequence[Pair], images: Originals) -> Tensor:
         """Register a batch of pairs by the flows of their velocities."""

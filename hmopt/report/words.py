@@ -11,7 +11,7 @@ from hmopt.analysis.cross_validation import SEPARATOR
 from hmopt.analysis.gain import Gain
 from hmopt.analysis.optimum import Optimum
 from hmopt.analysis.resampling import Estimate, Interval
-from hmopt.catalogue import METRICS, known_hyperparameter
+from hmopt.catalogue import METRICS, find_metric, known_hyperparameter
 from hmopt.declaration.search import SearchOptions
 from hmopt.search.scopes import WHOLE_COHORT, Scope
 from hmopt.space import Setting, Space, Value, choice_text
@@ -418,6 +418,17 @@ def gain_text(estimate: Estimate, digits: int = 3) -> str:
     if math.isnan(estimate.low):
         return value
     return f"{value} ({spread(estimate.low, estimate.high, digits)})"
+
+
+def changes(metric: str) -> str:
+    """Return the verb for a gain in a metric, whose sign is positive for the better.
+
+    Examples
+    --------
+    >>> f"Dice {changes('dice')} by +0.010", f"distance {changes('hd95_mm')} by +0.5"
+    ('Dice changes by +0.010', 'distance improves by +0.5')
+    """
+    return "changes" if find_metric(metric).direction == "maximize" else "improves"
 
 
 def setting_text(setting: Setting | None) -> str:

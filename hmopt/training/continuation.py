@@ -6,15 +6,20 @@ rungs anyway, so that it costs little more than the weakest λ alone.
 """
 
 from collections.abc import Sequence
+from time import perf_counter
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hmopt.files import content_hash
-from hmopt.space import Index, Space, even_indices
+from hmopt.space import Setting, Space, Value, as_number, even_indices
 from hmopt.spatial import velocity_to_displacement
 from hmopt.training.latest import LatestVelocities
 from hmopt.training.refinement import Refinement
+
+Values = tuple[Value, ...]
+"""Of every hyperparameter, in the order of the space."""
 
 LADDER_BY = "regularization"
 """The hyperparameter whose values are the rungs; others have a ladder for each of their values."""
@@ -22,6 +27,21 @@ RUNGS = 10
 """Even values of λ, both ends among them."""
 KEPT_BYTES = 2**29
 """Velocities at rungs that stay in memory, those found last."""
+
+
+class Registered(NamedTuple):
+    """Registered pairs.
+
+    Parameters
+    ----------
+    velocities
+        (n, d, *shape / stride), in voxels of their own grid.
+    seconds
+        (n,): from a velocity of zero on, also of what was found earlier.
+    """
+
+    velocities: Tensor
+    seconds: Tensor
 
 
 class Continuation:
@@ -50,7 +70,7 @@ class Continuation:
     ... )
     >>> space = Space(hyperparameters=(Hyperparameter(name="regularization"),))
     >>> continuation = Continuation(refinement, space, stride=2, integration_steps=5)
-    >>> [space.setting(index)["regularization"] for index in continuation.chain((150,))]
+    >>> [one["regularization"] for one in continuation.chain({"regularization": 0.75})]
     [1.0, 0.89, 0.78, 0.75]
     """
 
@@ -61,7 +81,7 @@ class Continuation:
         self._space = space
         self._stride = stride
         self._steps = integration_steps
-        self._latest: LatestVelocities[tuple[str, Index]] = LatestVelocities(KEPT_BYTES)
+        self._latest: LatestVelocities[tuple[str, Values]] = LatestVelocities(KEPT_BYTES)
 
     @property
     def identity(self) -> str:
@@ -75,26 +95,27 @@ class Continuation:
             "continuation", self._refinement.identity, self._stride, self._steps, names, rungs
         )
 
-    def chain(self, index: Index) -> list[Index]:
+    def chain(self, setting: Setting) -> list[Setting]:
         """Return the settings that a registration passes: the rungs above, and the setting itself."""
-        names = self._space.names
-        if LADDER_BY not in names:
-            return [index]
-        place = names.index(LADDER_BY)
-        rungs = even_indices(self._space.hyperparameters[place], RUNGS)
-        stronger = [rung for rung in rungs if rung > index[place]]
-        before = index[:place]
-        after = index[place + 1 :]
-        passed = [(*before, rung, *after) for rung in sorted(stronger, reverse=True)]
-        return [*passed, index]
+        if LADDER_BY not in self._space.names:
+            return [setting]
+        place = self._space.names.index(LADDER_BY)
+        ladder = self._space.hyperparameters[place]
+        rungs = [ladder.value(rung) for rung in even_indices(ladder, RUNGS)]
+        here = as_number(setting[LADDER_BY])
+        stronger = [rung for rung in rungs if as_number(rung) > here]
+        passed = [{**setting, LADDER_BY: rung} for rung in reversed(stronger)]
+        return [*passed, setting]
 
-    def velocity(self, index: Index, names: Sequence[str], moving: Tensor, fixed: Tensor) -> Tensor:
-        """Return the velocities of n pairs at a setting.
+    def registered(
+        self, setting: Setting, names: Sequence[str], moving: Tensor, fixed: Tensor
+    ) -> Registered:
+        """Return the velocities of n pairs at a setting, and how long each takes.
 
         Parameters
         ----------
-        index
-            The setting on the lattice.
+        setting
+            A value for every hyperparameter, on the lattice or between.
         names
             What stands for each pair: a velocity that was found under a name is not looked for again.
         moving, fixed
@@ -102,32 +123,35 @@ class Continuation:
 
         Returns
         -------
-        Tensor
-            (n, d, *shape / stride), in voxels of its own grid. It does not depend on what else was
-            asked for, or in which order.
+        Registered
+            It does not depend on what else was asked for, or in which order.
         """
         count, _, *shape = moving.shape
         sides = [side // self._stride for side in shape]
         velocities = list(moving.new_zeros(count, len(shape), *sides))
-        for step in self.chain(index):
+        seconds = [0.0] * count
+        for step in self.chain(setting):
+            values = tuple(step[name] for name in self._space.names)
             rows = []
             for row, name in enumerate(names):
-                known = self._latest.find((name, step))
+                known = self._latest.find((name, values))
                 if known is None:
                     rows.append(row)
                 else:
-                    velocities[row] = known
+                    velocities[row], seconds[row] = known
             if not rows:
                 continue
+            began = perf_counter()
             start = torch.stack([velocities[row] for row in rows])
-            setting = self._space.setting(step)
             found = self._refinement.refined(
-                start, moving[rows], fixed[rows], setting, self.integrated
+                start, moving[rows], fixed[rows], step, self.integrated
             )
+            share_s = (perf_counter() - began) / len(rows)
             for row, velocity in zip(rows, found.fields, strict=True):
                 velocities[row] = velocity
-                self._latest.keep((names[row], step), velocity)
-        return torch.stack(velocities)
+                seconds[row] += share_s
+                self._latest.keep((names[row], values), velocity, seconds[row])
+        return Registered(velocities=torch.stack(velocities), seconds=torch.tensor(seconds))
 
     def integrated(self, velocity: Tensor) -> Tensor:
         """Return the displacements of velocities: (n, d, *shape), in voxels of the images."""

@@ -2,11 +2,18 @@
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from torch import Tensor
 
 Key = TypeVar("Key", bound=Hashable)
+
+
+class Found(NamedTuple):
+    """A velocity, and how long it took to find."""
+
+    velocity: Tensor
+    seconds: float
 
 
 class LatestVelocities(Generic[Key]):
@@ -26,20 +33,20 @@ class LatestVelocities(Generic[Key]):
     >>> for name in ["first", "second", "third"]:
     ...     latest.keep(name, torch.zeros(4))
     >>> latest.find("first") is None, latest.find("second")
-    (True, tensor([0., 0., 0., 0.]))
+    (True, Found(velocity=tensor([0., 0., 0., 0.]), seconds=0.0))
     """
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
-        self._kept: OrderedDict[Key, Tensor] = OrderedDict()
+        self._kept: OrderedDict[Key, Found] = OrderedDict()
 
-    def find(self, key: Key) -> Tensor | None:
+    def find(self, key: Key) -> Found | None:
         """Return the velocity of a key, or None where it is not there (any more)."""
         return self._kept.get(key)
 
-    def keep(self, key: Key, velocity: Tensor) -> None:
+    def keep(self, key: Key, velocity: Tensor, seconds: float = 0.0) -> None:
         """Keep a copy of a velocity, all of the same size, and forget the oldest that no longer fit."""
         # a row of a batch would keep the whole batch in memory
-        self._kept[key] = velocity.clone()
+        self._kept[key] = Found(velocity.clone(), seconds)
         while len(self._kept) > 1 and len(self._kept) * velocity.nbytes > self._most_bytes:
             self._kept.popitem(last=False)

@@ -14,10 +14,8 @@ import torch
 from torch import Tensor
 
 from hmopt.catalogue import (
-    HYPERPARAMETERS,
-    SIMILARITIES,
     Record,
-    WeightedTerm,
+    changing_similarity,
     find_hyperparameter,
     find_regularizer,
     find_similarity,
@@ -247,32 +245,6 @@ def known_loss(
         advice="Register without refinement.",
     )
     return PairLoss(options=options, scale=scale, spacing=anisotropic_spacing(spacing_mm))
-
-
-def changing_similarity(hyperparameters: Sequence[str], similarity: str) -> list[str]:
-    """Return those hyperparameters that change the similarity of a loss.
-
-    Parameters
-    ----------
-    hyperparameters
-        Their names.
-    similarity
-        Name of the similarity.
-
-    Examples
-    --------
-    >>> changing_similarity(["regularization", "window", "similarity_share"], "lncc")
-    ['window', 'similarity_share']
-    """
-    known = [name for name in hyperparameters if name in HYPERPARAMETERS]
-    taken = find_similarity(similarity).parameters if similarity in SIMILARITIES else ()
-    found = []
-    for name in known:
-        record = HYPERPARAMETERS[name]
-        is_share = isinstance(record, WeightedTerm) and record.effect == "share of the similarity"
-        if is_share or name in taken:
-            found.append(name)
-    return found
 
 
 class Minimum(NamedTuple):

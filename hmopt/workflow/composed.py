@@ -372,6 +372,13 @@ def registrar_per_structure(
             advice="Search it, or register each structure separately with --label.",
         )
     common, structures = recommended_settings(files)
+    if not files.composed:
+        raise SearchError(
+            OPTION,
+            expected=f"a search with {OPTION} of the model in the folder",
+            got="none, or one of another model",
+            advice=f"Run `hmopt search {files.path} {OPTION}`.",
+        )
     frequencies = read_frequencies(files.structure_maps_file)
     kind: MapKind = "frequency"
     if fixed_labels is not None:

@@ -18,7 +18,13 @@ from hmopt.analysis.scope_result import optima_table
 from hmopt.catalogue import REGULARIZERS, SIMILARITIES
 from hmopt.csv_tables import write_table
 from hmopt.data.facts import FACTS, CohortFacts, check_facts
-from hmopt.declaration import CohortOptions, RefineOptions, SplitOptions, Study
+from hmopt.declaration import (
+    CohortOptions,
+    RefineOptions,
+    ReportOptions,
+    SplitOptions,
+    Study,
+)
 from hmopt.declaration.document import write_document
 from hmopt.declaration.model import network_file
 from hmopt.errors import DeclarationError, sides_text
@@ -189,6 +195,11 @@ def publish(
             )
         else:
             (beside / "study.toml").write_text(_document(declaration), encoding="utf-8")
+        if study.preprocessing.placement == "affine":
+            remarks.append(
+                "The template that images are aligned to is an image of the cohort and is not published: register "
+                "images that are aligned with --placement header or --placement centre."
+            )
         if material is not None and optima is not None:
             write_optima(beside / OPTIMA, optima)
             table = optima_table(material.findings, material.searched.loss_scale)
@@ -321,6 +332,7 @@ def harmless(study: Study) -> Study | None:
             "preprocessing": preprocessing,
             "pairs": pairs,
             "search": search,
+            "report": ReportOptions(),
         }
     )
 
@@ -344,6 +356,9 @@ def _write_model(source: Path, destination: Path, header: Mapping[str, Any], stu
     )
     preprocessing = {**header["preprocessing"], "template": None}
     cleaned = {**header, "preprocessing": preprocessing}
+    if study.refine.iterations:
+        # for folders without study.toml; settings were searched with refined registrations
+        cleaned["refine"] = study.refine.model_dump(mode="json")
     tensors = {**hypermorph.hypernetwork.state_dict(), **hypermorph.constants()}
     save_hypermorph(destination, tensors, cleaned)
     give_usual_permissions(destination)
@@ -432,6 +447,9 @@ class Card:
             typed_folder=shlex.quote(folder),
             values=self._values(),
             structure=self._structure(),
+            placement=" --placement centre"
+            if self.study.preprocessing.placement == "affine"
+            else "",
             setting=self._setting(),
             subjects=subjects,
             training=self._training(facts),

@@ -417,10 +417,12 @@ def register(
     else:
         both = registrar.register_both_ways(moving, fixed, chosen)
         found, backward, residual = both.forward, both.inverse, both.residual
+    spread = compared.spread(moving, fixed, found.moved)
+    # nothing is written before everything is there
     _write(found, outputs, "--moved", "--displacement")
-    if backward is not None:
-        _write(backward, outputs, "--inverse-moved", "--inverse")
-    spread = compared.write(moving, fixed, found.moved, outputs.get(UNCERTAINTY))
+    _write(backward, outputs, "--inverse-moved", "--inverse")
+    if spread is not None:
+        save_image(spread, outputs[UNCERTAINTY])
     if derivatives is not None:
         derivatives.describe(list(outputs.values()), chosen)
     return Registered(
@@ -529,8 +531,12 @@ def _check_per_structure(
             raise DataError(name, expected="a label map", got=str(path), advice="Correct the path.")
 
 
-def _write(found: RegisteredFiles, outputs: Mapping[str, Path], image: str, transform: str) -> None:
+def _write(
+    found: RegisteredFiles | None, outputs: Mapping[str, Path], image: str, transform: str
+) -> None:
     """Write the image and the transformation for which there is a file."""
+    if found is None:
+        return
     if image in outputs:
         save_image(found.moved, outputs[image])
     if transform in outputs:

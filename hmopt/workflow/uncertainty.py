@@ -20,7 +20,7 @@ from hmopt.analysis.uncertainty import (
 )
 from hmopt.data.cohort import list_images
 from hmopt.errors import DataError, DeclarationError, SearchError
-from hmopt.interop.displacement import FileTransform, save_image
+from hmopt.interop.displacement import FileTransform
 from hmopt.interop.registration import Registrar
 from hmopt.interop.spread import spread_image
 from hmopt.ledger.uncertainty import PairPoints, UncertaintyRecord
@@ -144,10 +144,10 @@ class Compared:
     registrars: Sequence[Registrar] = ()
     settings: tuple[Setting, ...] = ()
 
-    def write(
-        self, moving: Path, fixed: Path, like: nibabel.Nifti1Image, path: Path | None
+    def spread(
+        self, moving: Path, fixed: Path, like: nibabel.Nifti1Image
     ) -> nibabel.Nifti1Image | None:
-        """Write the spread of the displacement at every voxel of the fixed image, in mm, and return it.
+        """Return the spread of the displacement at every voxel of the fixed image, in mm; None: nothing is compared.
 
         Parameters
         ----------
@@ -155,14 +155,10 @@ class Compared:
             The images.
         like
             An image on the grid of the fixed one, whose header is taken.
-        path
-            Where it goes; None: nothing is computed.
         """
-        if path is None:
+        if not self.settings:
             return None
-        spread = spread_image(self._transforms(moving, fixed), like)
-        save_image(spread, path)
-        return spread
+        return spread_image(self._transforms(moving, fixed), like)
 
     def _transforms(self, moving: Path, fixed: Path) -> Iterator[FileTransform]:
         for registrar in self.registrars:

@@ -178,7 +178,7 @@ def test_who_is_compared_is_refined_as_the_model_is(searched: Path, tmp_path: Pa
     declared = DECLARATION.replace(
         "values = { regularization = [0.0, 0.25, 1.0] }", "values = { regularization = [0.25] }"
     )
-    for many, one in (("seeds = 2", "seeds = 1"), ("optimum_seeds = 3", "optimum_seeds = 1")):
+    for many, one in (("\nseeds = 2", "\nseeds = 1"), ("optimum_seeds = 3", "optimum_seeds = 1")):
         declared = declared.replace(many, one)
     refinement = '[refine]\niterations = 3\nfeatures = ["intensity", "laplacian"]\n'
     (folder / "study.toml").write_text(declared + refinement, encoding="utf-8")
@@ -198,6 +198,10 @@ def test_who_is_compared_is_refined_as_the_model_is(searched: Path, tmp_path: Pa
     (block,) = refined.measure([(50,)], pairs, ["dice"])
     place = measurements.settings.index((50,))
     np.testing.assert_allclose(measurements.values["dice"][place], block.values["dice"], atol=1e-5)
+    # two starts, of which the first is the model of the study
+    (ensemble,) = comparison.ensembles("hypermorph", 4)
+    assert ensemble.seeds == (0, 1)
+    assert np.isfinite(StudyFolder(folder).baseline_measurements(ensemble).values["dice"]).all()
     # by intensities alone it would be another one
     assert RefinedOracle(network, iterations=3).identity != refined.identity
 

@@ -149,6 +149,15 @@ def test_there_is_no_model_to_bake_or_to_train(folder: Path, tmp_path: Path) -> 
         ),
         ({"network": {"callable": "n.py:make"}}, "network.callable: expected none"),
         ({"model": {"source": "optimize", "path": "x"}}, "no path with source"),
+        (
+            {
+                "hyperparameters": {
+                    "regularization": {},
+                    "window": {"low": 3, "high": 9, "step": 2, "default": 5},
+                }
+            },
+            "refine.iterations: expected 0 with window, which changes the similarity, got 4",
+        ),
     ],
 )
 def test_what_needs_a_model_is_refused(changes: dict[str, object], message: str) -> None:
@@ -160,3 +169,16 @@ def test_what_needs_a_model_is_refused(changes: dict[str, object], message: str)
 def test_no_training_is_refused_beside_a_model(tmp_path: Path) -> None:
     with pytest.raises(DeclarationError, match="--no-training: expected neither --model nor"):
         hmopt.new(tmp_path / "s", manifest=tmp_path / "cohort.csv", engine="ants", training=False)
+
+
+def test_a_value_between_two_of_the_lattice_is_registered_at_that_value(folder: Path) -> None:
+    """A step of 0.005 is fine: 0.3333 lies between two values."""
+    images = sorted((folder.parent / "data" / "images").glob("*T1w*"))[:2]
+
+    def moved(value: float) -> np.ndarray:
+        found = hmopt.register(folder, *images, setting={"regularization": value}, device="cpu")
+        return np.asarray(found.displacement_image.dataobj)
+
+    between, below, above = (moved(value) for value in (0.3333, 0.33, 0.335))
+    assert not np.array_equal(between, above)
+    assert not np.array_equal(between, below)

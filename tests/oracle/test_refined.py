@@ -447,3 +447,28 @@ def test_checkpoints_baselines_and_other_studies_compare_the_declared_features(
     oracle = load_oracle(other, elsewhere, prepare(elsewhere, other))
     assert isinstance(oracle, RefinedOracle)
     assert oracle.pair_loss.options.features == ["intensity", "laplacian"]
+
+
+def test_members_of_an_ensemble_have_one_loss_whether_a_table_tells_its_scale_or_not(
+    cohort: PreparedCohort, make_model: MakeModel
+) -> None:
+    telling = TrainingFacts(loss={"similarity": "mse", "scale": 8.0}, loss_scale=8.0)
+    silent = TrainingFacts(loss={"similarity": "mse", "scale": None}, loss_scale=8.0)
+    model = make_model(cohort.shape)
+    together = EnsembleOracle([amortized(model, cohort, facts) for facts in (silent, telling)])
+    assert together.pair_loss.scale == 8.0
+    other = TrainingFacts(loss={"similarity": "mse", "scale": 4.0}, loss_scale=4.0)
+    apart = EnsembleOracle([amortized(model, cohort, facts) for facts in (silent, other)])
+    with pytest.raises(CheckpointError, match="the loss that the model was trained under"):
+        _ = apart.pair_loss
+
+
+@pytest.mark.parametrize("trained", [None, (1.0, 3.0)])
+def test_the_loss_has_the_spacing_of_the_training_whatever_that_of_the_cohort(
+    cohort: PreparedCohort, make_model: MakeModel, trained: tuple[float, ...] | None
+) -> None:
+    facts = replace(FACTS, spacing_mm=trained)
+    for spacing_mm in (None, (1.0, 1.0), (3.0, 1.0)):
+        elsewhere = replace(cohort, spacing_mm=spacing_mm)
+        oracle = amortized(make_model(cohort.shape), elsewhere, facts)
+        assert oracle.pair_loss.spacing == trained

@@ -1,10 +1,12 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from hmopt.declaration import LossOptions
-from hmopt.space import Hyperparameter, Index, Space
+from hmopt.space import Hyperparameter, Setting, Space
 from hmopt.training import continuation
 from hmopt.training.continuation import Continuation
 from hmopt.training.refinement import Minimum, PairLoss, Refinement
@@ -12,6 +14,10 @@ from hmopt.training.refinement import Minimum, PairLoss, Refinement
 LAMBDA = Hyperparameter(name="regularization", step=0.1)
 SPACE = Space(hyperparameters=(LAMBDA,))
 NAMES = ["one", "two", "three"]
+
+
+def at(value: float) -> Setting:
+    return {"regularization": value}
 
 
 def make(iterations: int = 4, space: Space = SPACE, steps: int = 3) -> Continuation:
@@ -36,10 +42,12 @@ def images() -> tuple[Tensor, Tensor]:
 def test_a_setting_starts_from_the_next_stronger_rung(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(continuation, "RUNGS", 3)
     chain = make().chain
-    assert chain((10,)) == [(10,)]
-    assert chain((7,)) == [(10,), (7,)]
-    assert chain((5,)) == [(10,), (5,)]
-    assert chain((0,)) == [(10,), (5,), (0,)]
+    assert chain(at(1.0)) == [at(1.0)]
+    assert chain(at(0.7)) == [at(1.0), at(0.7)]
+    assert chain(at(0.5)) == [at(1.0), at(0.5)]
+    assert chain(at(0.0)) == [at(1.0), at(0.5), at(0.0)]
+    # between two values of the lattice
+    assert chain(at(0.34)) == [at(1.0), at(0.5), at(0.34)]
 
 
 def test_each_value_of_another_hyperparameter_has_a_ladder_of_its_own(
@@ -48,9 +56,10 @@ def test_each_value_of_another_hyperparameter_has_a_ladder_of_its_own(
     monkeypatch.setattr(continuation, "RUNGS", 2)
     other = Hyperparameter(name="other", step=0.5)
     space = Space(hyperparameters=(other, LAMBDA))
-    assert make(space=space).chain((1, 4)) == [(1, 10), (1, 4)]
+    setting: Setting = {"other": 0.5, "regularization": 0.4}
+    assert make(space=space).chain(setting) == [{**setting, "regularization": 1.0}, setting]
     alone = Space(hyperparameters=(other,))
-    assert make(space=alone).chain((1,)) == [(1,)]
+    assert make(space=alone).chain({"other": 0.5}) == [{"other": 0.5}]
 
 
 def test_a_velocity_is_that_of_refinements_one_after_the_other(
@@ -58,7 +67,7 @@ def test_a_velocity_is_that_of_refinements_one_after_the_other(
 ) -> None:
     monkeypatch.setattr(continuation, "RUNGS", 3)
     walked = make()
-    found = walked.velocity((3,), NAMES, *images)
+    found = walked.registered(at(0.3), NAMES, *images).velocities
     velocity = torch.zeros(3, 2, 8, 8)
     loss = PairLoss(options=LossOptions(similarity="mse"), scale=10.0, spacing=None)
     for value in (1.0, 0.5, 0.3):
@@ -73,24 +82,39 @@ def test_values_do_not_depend_on_order_batches_or_what_was_kept(
     images: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moving, fixed = images
-    settings: list[Index] = [(0,), (3,), (8,), (10,)]
+    values = [0.0, 0.3, 0.8, 1.0]
     down = make()
-    expected = {index: down.velocity(index, NAMES, *images) for index in reversed(settings)}
+    expected = {
+        value: down.registered(at(value), NAMES, *images).velocities for value in reversed(values)
+    }
     up = make()
-    for index in settings:
-        torch.testing.assert_close(up.velocity(index, NAMES, *images), expected[index])
+    for value in values:
+        found = up.registered(at(value), NAMES, *images).velocities
+        torch.testing.assert_close(found, expected[value])
     monkeypatch.setattr(continuation, "KEPT_BYTES", 1)
     one_by_one = make()
     for row, name in enumerate(NAMES):
         rows = slice(row, row + 1)
-        alone = one_by_one.velocity((3,), [name], moving[rows], fixed[rows])
-        torch.testing.assert_close(alone[0], expected[3,][row], atol=1e-5, rtol=0)
+        alone = one_by_one.registered(at(0.3), [name], moving[rows], fixed[rows]).velocities
+        torch.testing.assert_close(alone[0], expected[0.3][row], atol=1e-5, rtol=0)
     # some of a batch are known, others are not
     mixed = make()
-    mixed.velocity((3,), NAMES[:1], moving[:1], fixed[:1])
-    torch.testing.assert_close(
-        mixed.velocity((3,), NAMES, *images), expected[3,], atol=1e-5, rtol=0
-    )
+    mixed.registered(at(0.3), NAMES[:1], moving[:1], fixed[:1])
+    found = mixed.registered(at(0.3), NAMES, *images).velocities
+    torch.testing.assert_close(found, expected[0.3], atol=1e-5, rtol=0)
+
+
+def test_seconds_count_from_a_velocity_of_zero_whatever_was_found_before(
+    images: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every refinement takes 6 s of the three pairs."""
+    clock = itertools.count(step=6)
+    monkeypatch.setattr("hmopt.training.continuation.perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(continuation, "RUNGS", 3)
+    walked = make()
+    for value, refinements in [(0.0, 3), (0.5, 2), (0.3, 3), (1.0, 1)]:
+        seconds = walked.registered(at(value), NAMES, *images).seconds
+        assert seconds.tolist() == [2.0 * refinements] * 3
 
 
 def test_a_sweep_finds_each_rung_once(
@@ -106,13 +130,13 @@ def test_a_sweep_finds_each_rung_once(
     monkeypatch.setattr(Refinement, "refined", counted)
     monkeypatch.setattr(continuation, "RUNGS", 3)
     walked = make()
-    for index in [(0,), (5,), (10,), (4,)]:
-        walked.velocity(index, NAMES, *images)
+    for value in [0.0, 0.5, 1.0, 0.4]:
+        walked.registered(at(value), NAMES, *images)
     assert seen == [1.0, 0.5, 0.0, 0.4]
 
 
 def test_full_regularization_moves_nothing(images: tuple[Tensor, Tensor]) -> None:
-    assert (make().velocity((10,), NAMES, *images) == 0).all()
+    assert (make().registered(at(1.0), NAMES, *images).velocities == 0).all()
 
 
 def test_identity_stands_for_iterations_rungs_and_integration() -> None:

@@ -12,7 +12,7 @@ def test_the_oldest_are_forgotten_where_no_more_fit() -> None:
     assert [latest.find(number) is None for number in range(5)] == [True, True, False, False, False]
     kept = latest.find(3)
     assert kept is not None
-    assert torch.equal(kept, torch.full((1, 2, 4), 3.0))
+    assert torch.equal(kept.velocity, torch.full((1, 2, 4), 3.0))
 
 
 def test_one_that_does_not_fit_stays_until_the_next() -> None:
@@ -31,5 +31,5 @@ def test_what_is_kept_is_a_copy_of_the_row_alone() -> None:
     batch.fill_(1)
     kept = latest.find("row")
     assert kept is not None
-    assert torch.equal(kept, torch.zeros(2, 4))
-    assert kept.untyped_storage().nbytes() == 2 * 4 * 4
+    assert torch.equal(kept.velocity, torch.zeros(2, 4))
+    assert kept.velocity.untyped_storage().nbytes() == 2 * 4 * 4

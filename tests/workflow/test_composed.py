@@ -275,6 +275,21 @@ def test_refined_registrations_are_refused_before_anything_is_measured(
     declaration = folder / "study.toml"
     text = declaration.read_text(encoding="utf-8")
     declaration.write_text(f"{text}\n[refine]\niterations = 3\n", encoding="utf-8")
-    with pytest.raises(DeclarationError, match=r"got refine.iterations = 3\. Leave --per-structure"):
+    with pytest.raises(
+        DeclarationError, match=r"got refine.iterations = 3\. Leave --per-structure"
+    ):
         hmopt.search(folder, per_structure=True)
     assert ledger.read_bytes() == before
+
+
+def test_maps_of_an_earlier_model_are_not_used(
+    searched: Path, two_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(searched, folder)
+    assert StudyFolder(folder).composed
+    # a search of another model leaves the maps, and none of the fields counts
+    (folder / "composed.json").unlink()
+    assert (folder / "structure-maps.npz").is_file()
+    with pytest.raises(SearchError, match="expected a search with --per-structure of the model"):
+        hmopt.register(folder, *two_files, per_structure=True)

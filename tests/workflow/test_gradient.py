@@ -147,6 +147,9 @@ def test_what_cannot_be_tuned_is_refused(tuned: Path, tmp_path: Path) -> None:
     declared = (folder / "study.toml").read_text(encoding="utf-8")
     (folder / "study.toml").write_text(f"{declared}\n[refine]\niterations = 2\n", encoding="utf-8")
     hmopt.search(folder, device="cpu")
+    # what was tuned before is of registrations that were not refined
+    assert (folder / "gradient.json").is_file()
+    assert StudyFolder(folder).gradient is None
     with pytest.raises(CheckpointError, match="got registrations refined by 2 iterations"):
         hmopt.tune_by_gradient(folder, device="cpu")
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from safetensors import safe_open
@@ -16,13 +17,15 @@ import hmopt
 from hmopt.cli.app import app
 from hmopt.data.facts import FACTS
 from hmopt.data.synthetic import make_cohort
-from hmopt.declaration import read_study
-from hmopt.errors import DeclarationError, HmoptError, SearchError
+from hmopt.declaration import ReportOptions, read_study
+from hmopt.declaration.report import BesideOptions
+from hmopt.errors import DataError, DeclarationError, HmoptError, SearchError
 from hmopt.interop import own_model
 from hmopt.model_file import model_identity
 from hmopt.report.origin import ModelOptima, ScopeOptimum, read_optima, write_optima
+from hmopt.space import Setting
 from hmopt.study_folder import StudyFolder
-from hmopt.workflow.publish import Published, licence_identifier
+from hmopt.workflow.publish import Published, harmless, licence_identifier
 from hmopt.workflow.register import find_published, recommended_setting
 
 
@@ -351,3 +354,71 @@ def test_optima_of_an_earlier_version_tell_no_folding_limit(by_label: Path, tmp_
     assert hmopt.register(made.folder, image, image).setting
     with pytest.raises(SearchError, match="earlier version"):
         hmopt.register(made.folder, image, image, within_folding_limit=True)
+
+
+def test_what_a_report_compares_with_is_not_published(study: Path) -> None:
+    declared = read_study(study)
+    beside = [BesideOptions(path=Path("/home/jane.doe/ants.csv"), title="of Jane")]
+    report = ReportOptions(title="Jane", beside=beside)
+    published = harmless(declared.model_copy(update={"report": report}))
+    assert published is not None
+    assert published.report == ReportOptions()
+
+
+def test_a_refined_model_without_a_declaration_is_refined_as_it_was_searched(
+    study: Path, tmp_path: Path
+) -> None:
+    """A plugin keeps `study.toml` from being published."""
+    folder = tmp_path / "study"
+    shutil.copytree(study, folder)
+    (folder / "plug.py").write_text("", encoding="utf-8")
+    text = (folder / "study.toml").read_text(encoding="utf-8")
+    refinement = '[refine]\niterations = 3\nfeatures = ["gradient"]\n'
+    declared = f'plugins = ["plug.py"]\n{text}\n{refinement}'
+    (folder / "study.toml").write_text(declared, encoding="utf-8")
+    make_small(folder / "study.toml")
+    hmopt.search(folder, device="cpu")
+    made = hmopt.publish(folder, tmp_path / "out", data_license="mit")
+    assert not (made.folder / "study.toml").exists()
+
+    images = sorted((folder / "data" / "images").glob("*T1w*"))[:2]
+
+    def registered(where: Path, refine: int | None = None) -> np.ndarray:
+        at: Setting = {"regularization": 0.25}
+        result = hmopt.register(where, *images, setting=at, refine=refine, device="cpu")
+        return np.asarray(result.displacement_image.dataobj)
+
+    expected, found = registered(folder), registered(made.folder)
+    plain = registered(made.folder, refine=0)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert np.abs(plain - expected).max() > 0.05
+
+
+def test_a_model_of_aligned_images_says_that_its_template_is_not_published(
+    study: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(study, folder)
+    path = folder / "model.safetensors"
+    model = own_model.read(path)
+    from hmopt.networks import save_hypermorph
+
+    preprocessing = {**model.header["preprocessing"], "placement": "affine"}
+    header = {**model.header, "preprocessing": preprocessing}
+    save_hypermorph(path, model.hypermorph.hypernetwork.state_dict(), header)
+    text = (folder / "study.toml").read_text(encoding="utf-8")
+    text = text.replace("[preprocessing]", '[preprocessing]\nplacement = "affine"')
+    (folder / "study.toml").write_text(text, encoding="utf-8")
+    (folder / "search.json").unlink()
+    made = hmopt.publish(folder, tmp_path / "out", data_license="mit")
+    assert any("--placement header or --placement centre" in remark for remark in made.remarks)
+    card = made.card.read_text(encoding="utf-8")
+    assert "--moved moved.nii.gz --placement centre" in card
+
+    images = sorted((folder / "data" / "images").glob("*T1w*"))[:2]
+    at: Setting = {"regularization": 0.25}
+    with pytest.raises(DataError, match="use `--placement header` or `--placement centre`"):
+        hmopt.register(made.folder, *images, setting=at, device="cpu")
+    moved = tmp_path / "moved.nii.gz"
+    hmopt.register(made.folder, *images, moved=moved, setting=at, placement="centre", device="cpu")
+    assert moved.is_file()

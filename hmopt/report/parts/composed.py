@@ -13,6 +13,7 @@ from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section
 from hmopt.report.words import (
     MISSING,
+    changes,
     gain_text,
     metric_name,
     number,
@@ -88,12 +89,13 @@ class RegionalPart(ReportPart):
 
 
 def _found(gain: FieldGain, material: Material) -> str:
-    metric = metric_name(material.searched.search.metric)
+    name = material.searched.search.metric
+    metric, verb = metric_name(name), changes(name)
     separate = gain.separate_over_common
     one = gain.over_common
     sentence = (
-        f"One field changes held-out {metric} by {gain_text(one.mean.estimate)} over one setting for all "
-        f"structures; separate fields change it by {gain_text(separate.mean.estimate)} (maps: "
+        f"One field {verb} held-out {metric} by {gain_text(one.mean.estimate)} over one setting for all "
+        f"structures; with separate fields it {verb} by {gain_text(separate.mean.estimate)} (maps: "
         f"{KINDS[gain.fields.maps]})."
     )
     return f"{sentence} {_share(gain)}"
@@ -169,12 +171,13 @@ def _explained(gain: FieldGain, material: Material) -> str:
 
 
 def _found_of_regions(gain: RegionalGain, material: Material) -> str:
-    metric = metric_name(material.searched.search.metric)
+    name = material.searched.search.metric
+    metric, verb = metric_name(name), changes(name)
     one = gain.over_common
     separate = gain.separate_over_common
     sentence = (
-        f"A separate λ for each region changes held-out {metric} by {gain_text(one.mean.estimate)} over the best λ "
-        f"for all regions ({one.evidence.answer}); separate fields for each structure change it by "
+        f"A separate λ for each region {verb} held-out {metric} by {gain_text(one.mean.estimate)} over the best λ "
+        f"for all regions ({one.evidence.answer}); with separate fields for each structure it {verb} by "
         f"{gain_text(separate.mean.estimate)}."
     )
     return f"{sentence} {_share(gain)}"

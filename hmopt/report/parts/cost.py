@@ -33,12 +33,15 @@ class CostPart(ReportPart):
     needs = ("compared", "study")
 
     def section(self, material: Material) -> Section | None:
-        """Return the cost; None where the duration of trainings is not known."""
+        """Return the cost; None where the duration of trainings is not known, or registrations are refined.
+
+        A refined registration takes longer than is known from trainings, of a hypermorph as of separate networks.
+        """
         compared = material.compared
         study = material.study
         assert compared is not None
         assert study is not None
-        if not compared.separate.minutes > 0:
+        if not compared.separate.minutes > 0 or material.searched.refine_iterations:
             return None
         count = len(material.searched.space.names)
         batch = study.training.batch

@@ -30,6 +30,7 @@ from hmopt.report.summary import named
 from hmopt.report.words import (
     MISSING,
     best_name,
+    changes,
     gain_text,
     interval_text,
     metric_name,
@@ -96,7 +97,7 @@ def _found(gap: GapResult, space: Space) -> list[str]:
     model, left = (_above(here, stage) for stage in (MODEL, REFINED))
     found = [
         f"At {setting_text(here.setting)}, best for {scope_phrase(gap.cohort.scope)}, the loss of the model's "
-        f"registrations is {model} its minimum. At the minimum, {metric} changes by {change}.",
+        f"registrations is {model} its minimum. At the minimum, {metric} {changes(gap.metric.name)} by {change}.",
         f"After {refined} of refinement, it is {left} the minimum{_time(here)}.",
         _verdict(gap, space),
     ]
@@ -146,7 +147,8 @@ def _verdict(gap: GapResult, space: Space) -> str:
         return f"There are too few subjects to test whether {best} carries over to {refined}."
     metric = metric_name(gap.metric.name)
     change = (
-        f"{metric} changes by {signed_value(transfer.change)} ({interval_text(transfer.change)})"
+        f"{metric} {changes(gap.metric.name)} by {signed_value(transfer.change)} "
+        f"({interval_text(transfer.change)})"
     )
     if answer is Answer.CARRIES_OVER:
         carries_over = f"{best} carries over to {refined}"
@@ -240,7 +242,7 @@ def _settings(gap: GapResult, space: Space) -> pd.DataFrame:
         for place in (MODEL, REFINED):
             row[f"above the minimum, {stages[place]} (95 %)"] = _percent_text(one.excess[place])
         row[metric] = _of_stages([number(score) for score in one.score])
-        row[f"change of {metric} at the minimum (95 %)"] = gain_text(one.shortfall[MODEL].estimate)
+        row[f"gain in {metric} at the minimum (95 %)"] = gain_text(one.shortfall[MODEL].estimate)
         row["folded voxels"] = _of_stages([percent(share) for share in one.folding])
         row["not converged"] = percent(1 - one.converged[CONVERGED])
         rows.append(row)

@@ -13,6 +13,7 @@ from hmopt.report.part import Place, ReportPart, Section
 from hmopt.report.words import (
     MISSING,
     best_name,
+    changes,
     gain_text,
     listed,
     metric_name,
@@ -55,7 +56,7 @@ def _found(found: SubjectPrediction, metric: str, best: str, margin: float) -> l
     if found.known is None:
         return ["No pair could be held out."]
     sentences = [
-        f"Choosing {best} per subject, with labels of its other pairs, changes held-out {metric} by "
+        f"Choosing {best} per subject, with labels of its other pairs, {changes(found.metric)} held-out {metric} by "
         f"{gain_text(found.known.estimate)} over one setting for all."
     ]
     high = found.known.interval.high
@@ -67,7 +68,8 @@ def _found(found: SubjectPrediction, metric: str, best: str, margin: float) -> l
         sentences.append(f"There is no evidence of a gain, which is at most {number(high)}.")
     if found.gain is not None:
         sentences.append(
-            f"Predicting it without labels changes {metric} by {gain_text(found.gain.estimate)}{_verdict(found)}."
+            f"Predicting it without labels {changes(found.metric)} {metric} by "
+            f"{gain_text(found.gain.estimate)}{_verdict(found)}."
         )
     elif found.features and not has_default_regressor():
         sentences.append(
