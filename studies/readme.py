@@ -172,7 +172,7 @@ class Study:
                 words.MISSING if score is None else words.number(score[0]),
                 difference,
                 verdict,
-                words.number(entry["seconds"], 2),
+                _seconds(entry["seconds"]),
                 words.percent(entry["folding"]),
                 f"{entry['evaluations']:,}" if entry["evaluations"] else words.MISSING,
             ]
@@ -253,6 +253,10 @@ class BesideDifference:
     estimate: Estimate
     verdict: str
     pairs: int
+
+
+SHORT_S = 0.1
+"""Seconds below which hundredths are too coarse."""
 
 
 def beside_difference(
@@ -397,6 +401,19 @@ def score_on_shared_pairs(found: dict[str, Any], one: str, other: str) -> float:
     if difference is None or difference.pairs != entry["pairs"]:
         raise AssertionError(f"{one} was not measured on all pairs of {other}")
     return float(entry["score"][0] + difference.estimate.value)
+
+
+def _seconds(value: float | None) -> str:
+    """Return the seconds of a pair in a table, with two significant digits at least.
+
+    Examples
+    --------
+    >>> _seconds(0.00081), _seconds(14.405)
+    ('0.00081', '14.41')
+    """
+    if value is None or not 0 < value < SHORT_S:
+        return words.number(value, 2)
+    return f"{value:.2g}"
 
 
 def seconds_text(value: float) -> str:

@@ -12,6 +12,14 @@ from hmopt.data.synthetic import TRUE_ORDER
 from hmopt.files import replacing
 
 RESULTS = Path(__file__).parent / "results"
+BESIDE = (
+    "dice_held_out",
+    "dice_held_out_refined",
+    "seconds_per_pair_refined",
+    "amortization_gap",
+    "versus_syn",
+    "versus_syncc",
+)
 
 
 def simulated(covered: pd.DataFrame, calibrated: pd.DataFrame) -> dict[str, Any]:
@@ -94,6 +102,13 @@ def in_order(best: pd.DataFrame) -> float:
     )
 
 
+def beside_engines() -> dict[str, Any]:
+    """Return what one model has beside ANTs on the same pairs, of the report in `engines/results`."""
+    text = (RESULTS.parent / "engines" / "results" / "summary.json").read_text(encoding="utf-8")
+    found = json.loads(text)
+    return {key: found[key] for key in BESIDE}
+
+
 def main() -> None:
     """Write the summary."""
     covered, calibrated, optima = (
@@ -101,7 +116,13 @@ def main() -> None:
     )
     with replacing(RESULTS / "summary.json") as path:
         text = json.dumps(
-            {"name": "synthetic", **simulated(covered, calibrated), **trained(optima)}, indent=2
+            {
+                "name": "synthetic",
+                **simulated(covered, calibrated),
+                **trained(optima),
+                **beside_engines(),
+            },
+            indent=2,
         )
         path.write_text(text + "\n", encoding="utf-8")
     print(text)

@@ -1,8 +1,8 @@
-"""The hypermorph of a synthetic cohort beside ANTs on the same pairs: `python studies/synthetic/beside.py`.
+"""The hypermorph of a synthetic cohort beside ANTs on the same pairs: `python studies/synthetic/engines.py`.
 
 A hypermorph is trained on the cohort of `hmopt demo`, by local correlation and with four times the steps, searched,
 refined and searched again, and SyN is run on the same pairs: tuned, at its default, with iterations at full resolution,
-and SyNCC. The studies lie in `build/synthetic/beside`; `results/beside` has what the report writes of the first one.
+and SyNCC. The studies lie in `build/synthetic/engines`; `engines/results` has what the report writes of the first one.
 """
 
 import shutil
@@ -12,12 +12,13 @@ import hmopt
 from hmopt.data.synthetic import make_cohort
 from hmopt.files import replacing
 
-WORK = Path(__file__).parents[2] / "build" / "synthetic" / "beside"
-RESULTS = Path(__file__).parent / "results" / "beside"
+WORK = Path(__file__).parents[2] / "build" / "synthetic" / "engines"
+RESULTS = Path(__file__).parent / "engines" / "results"
 PAIRS = 66
 KEPT = (
     "beside.csv",
     "commands.csv",
+    "figures/beside.png",
     "optima.csv",
     "pairs.csv",
     "search.json",
@@ -180,8 +181,8 @@ def main() -> None:
             hmopt.search(WORK / name)
     written = hmopt.report(WORK, results=True)
     print(written)
-    RESULTS.mkdir(parents=True, exist_ok=True)
     for name in KEPT:
+        (RESULTS / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(WORK / "results" / name, RESULTS / name)
 
 
