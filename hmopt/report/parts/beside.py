@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,7 @@ from hmopt.report.beside import read_beside
 from hmopt.report.figure import FOURTH, INK, MUTED, OTHER, OWN, PAPER, THIRD, legend, new_figure
 from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section, Table
+from hmopt.report.summary import named
 from hmopt.report.words import (
     MISSING,
     duration,
@@ -63,7 +65,13 @@ class BesidePart(ReportPart):
     def section(self, material: Material) -> Section | None:
         """Return a row for each method; None where nothing is declared."""
         found = read_beside(material.files)
-        return None if found is None else beside_section(found)
+        if found is None:
+            return None
+        section = beside_section(found)
+        if material.gap is not None:
+            # refined registrations have been scored with the gap
+            return section
+        return replace(section, numbers={**section.numbers, **refined_numbers(found)})
 
 
 def beside_section(found: Beside) -> Section:
@@ -392,6 +400,18 @@ def versus_numbers(found: Beside) -> dict[str, Any]:
             "speed_ratio": other.seconds / own.seconds if own.seconds > 0 else math.nan,
         }
     return numbers
+
+
+def refined_numbers(found: Beside) -> dict[str, Any]:
+    """Return for `summary.json` the score and the seconds of the study's model refined; nothing where it is not."""
+    own = found.own
+    score = found.score(own)
+    if own.source == found.entries[0].source or score is None:
+        return {}
+    return {
+        **named(f"{found.metric.name}_held_out_refined", score),
+        "seconds_per_pair_refined": own.seconds,
+    }
 
 
 def _difference_numbers(one: Difference) -> dict[str, Any]:

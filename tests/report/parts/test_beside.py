@@ -6,7 +6,7 @@ import numpy as np
 
 from hmopt.analysis.beside import entry_of_scores, set_beside
 from hmopt.analysis.resampling import Floats
-from hmopt.report.parts.beside import beside_section
+from hmopt.report.parts.beside import beside_section, refined_numbers
 
 SUBJECTS = 8
 
@@ -58,3 +58,16 @@ def test_a_tuning_time_that_is_not_complete_is_a_lower_bound() -> None:
     assert table[table["label"] == ""]["tuning_is_complete"].tolist() == [True, False]
     complete = beside_section(set_beside(entries[:1] * 2, "dice", margin=0.002))
     assert not any(note.startswith("Tuning time") for note in complete.notes)
+
+
+def test_the_score_of_refined_registrations_is_that_of_the_study_with_the_same_model() -> None:
+    names = np.array([f"s{number}" for number in range(SUBJECTS)], dtype=object)
+    entries = []
+    for title, score, model in (("plain", 0.7, "a"), ("refined", 0.75, "a"), ("SyN", 0.72, None)):
+        scores = np.full((SUBJECTS, 1), score)
+        entry = entry_of_scores(title, list(names), (names, names), ["thalamus"], scores)
+        entries.append(replace(entry, model=model, seconds=3.0))
+    found = refined_numbers(set_beside(entries, "dice", margin=0.002))
+    np.testing.assert_allclose(found["dice_held_out_refined"], 0.75)
+    assert found["seconds_per_pair_refined"] == 3.0
+    assert refined_numbers(set_beside([entries[0], entries[2]], "dice", margin=0.002)) == {}
