@@ -92,3 +92,22 @@ def test_code_of_a_user_that_ends_the_process_is_no_success(
         "study.toml: expected plugins, engines and networks that return, got one that calls sys.exit(0). "
         "Remove the call from the Python file."
     )
+
+
+@pytest.mark.parametrize(
+    "output",
+    ["moved", "displacement", "inverse", "inverse-moved", "uncertainty", "bids-derivatives"],
+)
+def test_a_registration_needs_one_output_of_any_kind(
+    monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    def register(*_: object, **__: object) -> None:
+        raise hmopt.errors.HmoptError("x", expected="y", got="z", advice="Stop.")
+
+    monkeypatch.setattr(hmopt, "register", register)
+    arguments = ("register", "F", "a", "b")
+    assert refused(*arguments, f"--{output}", "out").startswith("x: expected y, got z.")
+    none = (
+        "hmopt register: expected an output, such as --moved, --displacement or --bids-derivatives"
+    )
+    assert refused(*arguments).startswith(f"{none}, got none. Name one.")

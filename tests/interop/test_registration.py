@@ -13,6 +13,7 @@ from hmopt.data.volume import read_image
 from hmopt.declaration import parse_study, read_study
 from hmopt.errors import CheckpointError, DataError, DeclarationError
 from hmopt.interop.displacement import save_image
+from hmopt.interop.preparation import trained_preparation
 from hmopt.networks import architecture, build_hypermorph, load_hypermorph, save_hypermorph
 from hmopt.oracle import open_registrar
 from hmopt.spatial import warp
@@ -153,3 +154,12 @@ def test_an_aligned_study_needs_its_template(tmp_path: Path) -> None:
     image = volume(tmp_path / "image.nii", 0)
     with pytest.raises(DataError, match="template"):
         open_registrar(sliced_study(tmp_path, align="affine")).register(image, image, SETTING)
+
+
+@pytest.mark.parametrize("folder", ["", "compare"])
+def test_the_template_lies_in_the_study_folder_also_of_a_network_in_compare(
+    tmp_path: Path, folder: str
+) -> None:
+    header = {"preprocessing": {"shape": [32, 32]}, "cohort": "abc", "spacing_mm": [1.0, 1.0]}
+    preparation = trained_preparation(tmp_path / folder / "one.safetensors", header)
+    assert preparation.template == tmp_path / "prepared" / "abc" / "template.nii.gz"
