@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from hmopt.catalogue import references
-from hmopt.catalogue.hyperparameters import HYPERPARAMETERS, WeightedTerm
+from hmopt.catalogue.hyperparameters import (
+    HYPERPARAMETERS,
+    LossHyperparameter,
+    TermParameter,
+    WeightedTerm,
+)
 from hmopt.catalogue.record import Record, add, find
 from hmopt.errors import DeclarationError
 
@@ -246,11 +251,17 @@ def changing_similarity(hyperparameters: Sequence[str], similarity: str) -> list
     ['window', 'similarity_share']
     """
     known = [name for name in hyperparameters if name in HYPERPARAMETERS]
-    taken = find_similarity(similarity).parameters if similarity in SIMILARITIES else ()
     found = []
     for name in known:
         record = HYPERPARAMETERS[name]
         is_share = isinstance(record, WeightedTerm) and record.effect == "share of the similarity"
-        if is_share or name in taken:
+        if is_share or _is_taken_by(similarity, record):
             found.append(name)
     return found
+
+
+def _is_taken_by(similarity: str, hyperparameter: LossHyperparameter) -> bool:
+    """Tell whether a hyperparameter is an argument of a similarity, whose function is loaded only if it could be."""
+    if not isinstance(hyperparameter, TermParameter) or similarity not in SIMILARITIES:
+        return False
+    return hyperparameter.name in find_similarity(similarity).parameters

@@ -632,8 +632,10 @@ def check_refinement(study: Study) -> None:
     """
     refine = study.refine
     is_trained = study.model.source == "trained"
-    changing = changing_similarity(list(study.hyperparameters), study.loss.similarity)
-    if refine.iterations and changing and study.model.source in ("trained", "optimize"):
+    changing = []
+    if refine.iterations and study.model.source in ("trained", "optimize"):
+        changing = changing_similarity(list(study.hyperparameters), study.loss.similarity)
+    if changing:
         raise DeclarationError(
             "refine.iterations",
             expected=f"0 with {', '.join(changing)}, which changes the similarity",
