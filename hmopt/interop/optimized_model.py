@@ -38,7 +38,14 @@ class OptimizedModel(VelocityModel):
         return self._space
 
     def pair_velocity(self, moving: Image, fixed: Image, setting: Setting) -> Tensor:
-        """Return the velocity of two prepared images, (1, d, *shape / stride), in voxels of its own grid."""
+        """Return the velocity of two prepared images, (1, d, *shape / stride), in voxels of its own grid.
+
+        Raises
+        ------
+        DeclarationError
+            If the setting is not of the space.
+        """
+        self._space.index(setting)
         moving_tensor = image_tensor([moving]).to(self._device)
         fixed_tensor = image_tensor([fixed]).to(self._device)
         # the same two images again, as for an inverse, are found by their content

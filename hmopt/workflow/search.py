@@ -11,6 +11,7 @@ from time import monotonic
 import numpy as np
 
 from hmopt.analysis.composed import FieldGain
+from hmopt.analysis.cross_validation import kinds_of
 from hmopt.analysis.gap import GapResult
 from hmopt.analysis.uncertainty import UncertaintyResult
 from hmopt.data.preprocessing import prepare
@@ -632,10 +633,10 @@ class StudySearch:
         """
         scopes = shared_scopes(measurements, self.options)
         curves = list(find_curves(measurements, scopes, self.options.metric))
-        families = list(dict.fromkeys(_kinds(curve) for curve in curves))
+        families = list(dict.fromkeys(kinds_of(curve) for curve in curves))
 
         def place(curve: Curve) -> tuple[int, Index]:
-            return families.index(_kinds(curve)), curve.settings[curve.best()]
+            return families.index(kinds_of(curve)), curve.settings[curve.best()]
 
         # as declared; in a family those of one best setting follow each other and share registered pairs
         curves.sort(key=place)
@@ -679,8 +680,3 @@ class StudySearch:
         return self._ledger.measurements(
             oracle.identity, oracle.space, self.table, self.options.measured, self.cohort.labels
         )
-
-
-def _kinds(curve: Curve) -> tuple[str, ...]:
-    """Return what a curve's scope is a scope of, as `label` and `task`."""
-    return tuple(kind for kind, _ in curve.scope.criteria)

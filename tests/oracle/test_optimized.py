@@ -10,7 +10,13 @@ from hmopt.data.synthetic import make_cohort
 from hmopt.declaration import parse_study
 from hmopt.errors import CheckpointError, DeclarationError
 from hmopt.ledger.measurements import Measurements
-from hmopt.oracle import OptimizedOracle, UnregisteredOracle, load_oracle, open_oracle
+from hmopt.oracle import (
+    OptimizedOracle,
+    UnregisteredOracle,
+    load_oracle,
+    open_oracle,
+    open_registrar,
+)
 from hmopt.study_folder import StudyFolder
 
 VALUES = {
@@ -182,3 +188,10 @@ def test_a_value_between_two_of_the_lattice_is_registered_at_that_value(folder: 
     between, below, above = (moved(value) for value in (0.3333, 0.33, 0.335))
     assert not np.array_equal(between, above)
     assert not np.array_equal(between, below)
+
+
+def test_a_value_outside_the_range_is_refused_by_the_model_itself(folder: Path) -> None:
+    model = open_registrar(folder).model
+    image = np.zeros((32, 32), np.float32)
+    with pytest.raises(DeclarationError, match="regularization: expected"):
+        model.displacement(image, image, {"regularization": 1.5})
