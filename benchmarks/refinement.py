@@ -64,9 +64,9 @@ class RecordedLoss(PairLoss):
         return losses
 
 
-def integrated(velocity: Tensor) -> Tensor:
+def integrated(velocity: Tensor, stride: int = STRIDE) -> Tensor:
     """Return the displacement of a velocity on the images' grid, by hmopt."""
-    return velocity_to_displacement(velocity, STEPS, STRIDE)
+    return velocity_to_displacement(velocity, STEPS, stride)
 
 
 def recorded_loss() -> RecordedLoss:

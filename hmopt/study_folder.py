@@ -534,7 +534,7 @@ class StudyFolder(_SearchFiles):
     def gap(self) -> GapRecord | None:
         """What was measured of the amortization gap of the searched model; None where nothing, or another model's was.
 
-        Also None where the search refined under another loss than that of training, to which the gap refers.
+        Also None where the search refined registrations in another way, to which the gap does not refer.
 
         Raises
         ------
@@ -542,7 +542,7 @@ class StudyFolder(_SearchFiles):
             If nothing was searched, or `gap.json` was damaged.
         """
         path = _first(self.gap_file, self.results.gap_file)
-        if not path.is_file() or self.searched.refine_features is not None:
+        if not path.is_file() or not self.searched.refines_as_gap:
             return None
         model, record = read_gap(path, self.searched.space)
         return record if model == self.searched.model_identity else None

@@ -448,6 +448,9 @@ class RefineOptions(Options):
     """Iterations that minimize the loss of a pair over its velocity, without terms that need
     labels; 0: no refinement. With `model.source = "optimize"`: iterations at each of ten values of
     λ, from the strongest regularization down to that of the setting."""
+    full_resolution_iterations: int = Field(default=0, ge=0, le=MOST_REFINEMENTS)
+    """Further iterations with a velocity at the resolution of the images, where that of the model is
+    coarser (`network.stride`). The regularizer then counts in voxels of the images."""
     features: Annotated[list[Feature], Field(min_length=1)] | None = None
     """Features of the images that are compared in refinement, as `loss.features`; by default those of
     training."""
@@ -457,10 +460,29 @@ class RefineOptions(Options):
     def _each_once(cls, features: list[Feature] | None) -> list[Feature] | None:
         return None if features is None else _each_feature_once(features)
 
+    def with_iterations(self, iterations: int | None) -> "RefineOptions":
+        """Return the same with other iterations; None: as they are; 0: no refinement at all.
+
+        Examples
+        --------
+        >>> declared = RefineOptions(iterations=25, full_resolution_iterations=5)
+        >>> declared.with_iterations(50).full_resolution_iterations
+        5
+        >>> declared.with_iterations(0) == RefineOptions()
+        True
+        """
+        if iterations is None:
+            return self
+        if not iterations:
+            return RefineOptions()
+        return self.model_copy(update={"iterations": iterations})
+
     @model_serializer(mode="wrap")
     def _only_declared(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out features that are not declared: a file is the same as before there were any."""
+        """Leave out what is not declared: a file is the same as before there were such keys."""
         content = serialize(self)
+        if not self.full_resolution_iterations:
+            del content["full_resolution_iterations"]
         return {key: value for key, value in content.items() if value is not None}
 
 

@@ -122,9 +122,19 @@ class OwnModel(VelocityModel, FileModel):
         velocity: Tensor = self._network(setting)(moving, fixed)
         return velocity
 
-    def integrated(self, velocity: Tensor, setting: Setting) -> Tensor:
-        """Return the displacements of velocities, (n, d, *shape), in voxels of the images."""
-        displacement: Tensor = self._network(setting).displacement(velocity)
+    def integrated(self, velocity: Tensor, setting: Setting, stride: int | None = None) -> Tensor:
+        """Return the displacements of velocities, (n, d, *shape), in voxels of the images.
+
+        Parameters
+        ----------
+        velocity
+            (n, d, *shape / stride), in voxels of its own grid.
+        setting
+            A value for every hyperparameter.
+        stride
+            Image voxels to a voxel of the velocity along each axis; None: as the network predicts them.
+        """
+        displacement: Tensor = self._network(setting).displacement(velocity, stride)
         return displacement
 
 

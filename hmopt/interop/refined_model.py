@@ -1,12 +1,11 @@
 """Models whose registrations are refined, as functions on NumPy arrays."""
 
 import hashlib
-from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
 
-from hmopt.declaration.model import Feature
+from hmopt.declaration import RefineOptions
 from hmopt.errors import CheckpointError, DeclarationError
 from hmopt.files import content_hash
 from hmopt.interop.model import Image, Model
@@ -27,11 +26,9 @@ class RefinedModel(VelocityModel):
     ----------
     model
         Where velocities start.
-    iterations
-        Steps on the velocity of each pair, at most; they lower the loss that the model was trained
-        under (see `hmopt.training.refinement`).
-    features
-        What its similarity compares; None: what it compared in training.
+    options
+        `[refine]`: iterations that lower the loss that the model was trained under (see
+        `hmopt.training.refinement`).
 
     Raises
     ------
@@ -41,9 +38,7 @@ class RefinedModel(VelocityModel):
         If the similarity does not take the features.
     """
 
-    def __init__(
-        self, model: OwnModel, iterations: int, features: Sequence[Feature] | None = None
-    ) -> None:
+    def __init__(self, model: OwnModel, options: RefineOptions) -> None:
         self._model = model
         header = model.header
         loss = header.get("loss")
@@ -52,7 +47,11 @@ class RefinedModel(VelocityModel):
         self._baked_at: Setting = header.get("setting", {})
         names = [*model.space.names, *self._baked_at]
         pair_loss = known_loss(loss, scale, header.get("spacing_mm"), model.path, names)
-        self._refinement = Refinement(loss=pair_loss.comparing(features), iterations=iterations)
+        self._refinement = Refinement(
+            loss=pair_loss.comparing(options.features),
+            iterations=options.iterations,
+            full_resolution_iterations=options.full_resolution_iterations,
+        )
         if not model.space.names and not self._baked_at:
             raise CheckpointError(
                 f"{model.path}: setting",
@@ -85,7 +84,7 @@ class RefinedModel(VelocityModel):
             moving_tensor,
             fixed_tensor,
             {**self._baked_at, **setting},
-            lambda trial: self.integrated(trial, setting),
+            lambda trial, stride: self._model.integrated(trial, setting, stride),
         )
         velocity = found.fields
         self._latest.keep(key, velocity)
@@ -93,17 +92,15 @@ class RefinedModel(VelocityModel):
 
     def integrated(self, velocity: Tensor, setting: Setting) -> Tensor:
         """Return the displacements of velocities, (n, d, *shape), in voxels of the images."""
-        return self._model.integrated(velocity, setting)
+        return self._model.integrated(velocity, setting, self._refinement.final_stride)
 
 
-def refined_model(
-    model: Model, iterations: int, features: Sequence[Feature] | None = None
-) -> Model:
+def refined_model(model: Model, options: RefineOptions) -> Model:
     """Return a model whose registrations are refined, or the model itself for 0 iterations.
 
     Parameters
     ----------
-    model, iterations, features
+    model, options
         As of `RefinedModel`.
 
     Raises
@@ -113,16 +110,16 @@ def refined_model(
     DeclarationError
         If the model gives displacements and no velocity, or the similarity does not take the features.
     """
-    if not iterations:
+    if not options.iterations:
         return model
     if not isinstance(model, OwnModel):
         raise DeclarationError(
             "refine.iterations, --refine",
             expected="0 with a model that gives displacements and no velocity",
-            got=iterations,
+            got=options.iterations,
             advice="Leave it out; velocities come from models that hmopt trained.",
         )
-    return RefinedModel(model, iterations, features)
+    return RefinedModel(model, options)
 
 
 def _bytes_hash(image: Image) -> str:

@@ -27,7 +27,7 @@ class VelocityModel(ABC):
 
     @abstractmethod
     def integrated(self, velocity: Tensor, setting: Setting) -> Tensor:
-        """Return the displacements of velocities, (n, d, *shape), in voxels of the images."""
+        """Return the displacements of velocities, as `pair_velocity` returns them: (n, d, *shape), in voxels."""
 
     def displacement(self, moving: Image, fixed: Image, setting: Setting) -> NDArray[np.float32]:
         """Return the displacement of two prepared images, (d, *shape), in voxels."""

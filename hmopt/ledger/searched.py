@@ -168,6 +168,20 @@ class Searched:
         return None if features == self.trained_features else features
 
     @property
+    def refine_full_resolution_iterations(self) -> int:
+        """Further iterations, with a velocity on the grid of the images; 0: none."""
+        declared = self.declared.get("refine", {})
+        return int(declared.get("full_resolution_iterations", 0))
+
+    @property
+    def refines_as_gap(self) -> bool:
+        """Whether registrations were refined, if at all, as those that measure the amortization gap.
+
+        These lower the loss of training on the grid of the predicted velocity.
+        """
+        return self.refine_features is None and not self.refine_full_resolution_iterations
+
+    @property
     def trained_features(self) -> list[str]:
         """What the similarity compared in training."""
         return features_of(self.loss)
@@ -409,10 +423,12 @@ def changed_keys(study: Study, searched: Searched) -> Iterator[tuple[str, str, s
         "refine",
         {
             "iterations": searched.refine_iterations,
+            "full_resolution_iterations": searched.refine_full_resolution_iterations,
             "features": searched.refine_features or searched.trained_features,
         },
         {
             "iterations": study.refine.iterations,
+            "full_resolution_iterations": study.refine.full_resolution_iterations,
             "features": study.refine.features or searched.trained_features,
         },
     )

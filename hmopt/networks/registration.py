@@ -112,8 +112,15 @@ class RegistrationNetwork(nn.Module):
             velocity = one_after_another(velocity, settings)
         return velocity.contiguous()
 
-    def displacement(self, velocity: Tensor) -> Tensor:
-        """Integrate a velocity that `forward` predicted.
+    def displacement(self, velocity: Tensor, stride: int | None = None) -> Tensor:
+        """Integrate a velocity that `forward` predicted, or one on a finer grid.
+
+        Parameters
+        ----------
+        velocity
+            (batch, d, *shape / stride), in voxels of its own grid.
+        stride
+            Image voxels to a voxel of it along each axis; None: `velocity_stride`.
 
         Returns
         -------
@@ -121,7 +128,7 @@ class RegistrationNetwork(nn.Module):
             (batch, d, *shape), in voxels of the images.
         """
         steps = self.options.integration_steps
-        return velocity_to_displacement(velocity, steps, self.velocity_stride)
+        return velocity_to_displacement(velocity, steps, stride or self.velocity_stride)
 
 
 def velocity_stride(options: NetworkOptions) -> int:

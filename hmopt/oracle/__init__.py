@@ -15,7 +15,7 @@ from hmopt.oracle.open import (
     source_of,
 )
 from hmopt.oracle.optimized import OptimizedOracle
-from hmopt.oracle.refined import RefinedOracle, refine, refine_as_declared
+from hmopt.oracle.refined import RefinedOracle, refine
 from hmopt.oracle.registered import (
     RegisteringOracle,
     TrainingFacts,
@@ -45,7 +45,6 @@ __all__ = [
     "open_registrar",
     "open_registrar_of_file",
     "refine",
-    "refine_as_declared",
     "source_of",
     "write_examples",
 ]

@@ -77,9 +77,9 @@ class EnsembleOracle(VelocityOracle):
         velocities = [member.velocity(index, pairs, images) for member in self._members]
         return torch.stack(velocities).mean(dim=0)
 
-    def integrated(self, index: Index, velocity: Tensor) -> Tensor:
+    def integrated(self, index: Index, velocity: Tensor, stride: int | None = None) -> Tensor:
         """Return the displacements of velocities, as every member integrates them."""
-        return self._members[0].integrated(index, velocity)
+        return self._members[0].integrated(index, velocity, stride)
 
 
 def _trained_under(facts: TrainingFacts) -> tuple[Any, ...]:

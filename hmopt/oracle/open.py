@@ -13,7 +13,6 @@ from hmopt.data.pairs import draw_pairs
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import NetworkOptions, RefineOptions, Study, read_study
-from hmopt.declaration.model import Feature
 from hmopt.declaration.study import read_of_others
 from hmopt.errors import CheckpointError, DataError, sides_text
 from hmopt.files import checked
@@ -33,7 +32,7 @@ from hmopt.oracle.amortized import AmortizedOracle
 from hmopt.oracle.engine import EngineOracle, engine_source, load_engine
 from hmopt.oracle.of_model import ModelOracle
 from hmopt.oracle.optimized import OptimizedOracle, make_continuation, optimized_scale
-from hmopt.oracle.refined import refine_as_declared
+from hmopt.oracle.refined import refine
 from hmopt.oracle.registered import RegisteringOracle, TrainingFacts
 from hmopt.progress import Track, silent
 from hmopt.records import CHECKPOINTS, Checkpoint, Pair, steps_at
@@ -42,6 +41,8 @@ from hmopt.study_folder import StudyFolder
 from hmopt.training.identity import check_key, check_steps, training_key
 
 Device = torch.device | str
+
+NO_REFINEMENT = RefineOptions()
 
 
 def open_oracle(
@@ -82,7 +83,7 @@ def open_oracle(
         measuring = load_oracle(folder, study, cohort, device)
     else:
         trained = load_trained(folder, study, cohort, device, model)
-        measuring = refine_as_declared(trained, study)
+        measuring = refine(trained, study.refine)
     oracle = Recorded(measuring, StudyFolder(folder).ledger)
     return oracle, draw_pairs(cohort, study.pairs, "search")
 
@@ -123,14 +124,11 @@ def open_registrar(
             alone = baked_model.read(path, device, trust_code=trust_code)
         else:
             alone = own_model.read(path, device, trust_code=trust_code)
-        declared = _published_refinement(alone)
-        if iterations is None:
-            iterations = declared.iterations
-        return _registrar_of(alone, placement, iterations, declared.features)
+        refinement = _published_refinement(alone).with_iterations(iterations)
+        return _registrar_of(alone, placement, refinement)
     study = files.study
-    if iterations is None:
-        iterations = study.refine.iterations
-    return source_of(files.path, study).registrar(device, placement, iterations)
+    refinement = study.refine.with_iterations(iterations)
+    return source_of(files.path, study).registrar(device, placement, refinement)
 
 
 def _published_refinement(model: OwnModel) -> RefineOptions:
@@ -150,8 +148,7 @@ def open_registrar_of_file(
     device: Device = "cpu",
     placement: Placement | None = None,
     trust_code: bool = False,
-    iterations: int | None = None,
-    features: Sequence[Feature] | None = None,
+    refinement: RefineOptions = NO_REFINEMENT,
 ) -> Registrar:
     """Return a hypermorph of hmopt in a file, as `hmopt compare` keeps, ready for images from outside the cohort.
 
@@ -161,10 +158,8 @@ def open_registrar_of_file(
         The file.
     device, placement, trust_code
         As of `open_registrar`.
-    iterations
-        How many refine each registration; None: none.
-    features
-        What the similarity compares then; None: what it compared in training.
+    refinement
+        How each registration is refined.
 
     Raises
     ------
@@ -172,7 +167,7 @@ def open_registrar_of_file(
         If there is no model, or it cannot be used.
     """
     alone = own_model.read(path, device, trust_code=trust_code)
-    return _registrar_of(alone, placement, iterations or 0, features)
+    return _registrar_of(alone, placement, refinement)
 
 
 def model_of(folder: Path | str | StudyFolder, trust_code: bool = False) -> FileModel:
@@ -264,13 +259,16 @@ class ModelSource(ABC):
 
     def refined_oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the same, its registrations refined as the study declares."""
-        return refine_as_declared(self.oracle(cohort, device), self.study)
+        return refine(self.oracle(cohort, device), self.study.refine)
 
     @abstractmethod
     def registrar(
-        self, device: Device, placement: Placement | None, iterations: int = 0
+        self,
+        device: Device,
+        placement: Placement | None,
+        refinement: RefineOptions = NO_REFINEMENT,
     ) -> Registrar:
-        """Return what registers files with the model, refined by some iterations."""
+        """Return what registers files with the model, each registration refined."""
 
 
 class TrainedHere(ModelSource):
@@ -289,11 +287,13 @@ class TrainedHere(ModelSource):
         return load_trained(self.folder, self.study, cohort, device)
 
     def registrar(
-        self, device: Device, placement: Placement | None, iterations: int = 0
+        self,
+        device: Device,
+        placement: Placement | None,
+        refinement: RefineOptions = NO_REFINEMENT,
     ) -> Registrar:
         """Return what registers files with the model."""
-        features = self.study.refine.features
-        return _registrar_of(self.load(device), placement, iterations, features)
+        return _registrar_of(self.load(device), placement, refinement)
 
 
 class OfFile(ModelSource):
@@ -338,18 +338,20 @@ class OfFile(ModelSource):
         return AmortizedOracle(model.hypermorph, cohort, device, facts=facts)
 
     def registrar(
-        self, device: Device, placement: Placement | None, iterations: int = 0
+        self,
+        device: Device,
+        placement: Placement | None,
+        refinement: RefineOptions = NO_REFINEMENT,
     ) -> Registrar:
         """Return what registers files with the model, on the grid of the study's cohort."""
         model = self.load(device)
-        features = self.study.refine.features
         if isinstance(model, BakedModel):
-            return _registrar_of(model, placement, iterations, features)
+            return _registrar_of(model, placement, refinement)
         if isinstance(model, HypermorphModel) and self._is_prepared_as(model):
-            return _registrar_of(model, placement, iterations, features)
+            return _registrar_of(model, placement, refinement)
         cohort = prepare(self.study, self.folder)
         preparation = cohort_preparation(cohort, self.study.preprocessing)
-        return Registrar(refined_model(model, iterations, features), preparation, placement)
+        return Registrar(refined_model(model, refinement), preparation, placement)
 
     def _is_prepared_as(self, model: FileModel) -> bool:
         """Tell whether the study prepares its images as those of the model's training were."""
@@ -396,14 +398,17 @@ class OfEngine(ModelSource):
         return EngineOracle(engine, cohort, device)
 
     def registrar(
-        self, device: Device, placement: Placement | None, iterations: int = 0
+        self,
+        device: Device,
+        placement: Placement | None,
+        refinement: RefineOptions = NO_REFINEMENT,
     ) -> Registrar:
         """Return what registers files with the engine, on the grid of the study's cohort."""
         self.check()
         cohort = prepare(self.study, self.folder)
         engine = load_engine(self.folder, self.study, cohort.spacing_mm, jobs=1)
         preparation = cohort_preparation(cohort, self.study.preprocessing)
-        return Registrar(refined_model(engine, iterations), preparation, placement)
+        return Registrar(refined_model(engine, refinement), preparation, placement)
 
 
 class OfOptimization(ModelSource):
@@ -418,12 +423,15 @@ class OfOptimization(ModelSource):
         return self.oracle(cohort, device)
 
     def registrar(
-        self, device: Device, placement: Placement | None, iterations: int = 0
+        self,
+        device: Device,
+        placement: Placement | None,
+        refinement: RefineOptions = NO_REFINEMENT,
     ) -> Registrar:
         """Return what registers files, on the grid of the study's cohort."""
         cohort = prepare(self.study, self.folder)
         scale = optimized_scale(self.study, cohort)
-        continuation = make_continuation(self.study, cohort, scale, iterations)
+        continuation = make_continuation(self.study, cohort, scale, refinement.iterations)
         model = OptimizedModel(continuation, self.study.space, device)
         preparation = cohort_preparation(cohort, self.study.preprocessing)
         return Registrar(model, preparation, placement)
@@ -449,11 +457,10 @@ def source_of(folder: Path, study: Study) -> ModelSource:
 def _registrar_of(
     model: HypermorphModel | BakedModel,
     placement: Placement | None,
-    iterations: int,
-    features: Sequence[Feature] | None = None,
+    refinement: RefineOptions,
 ) -> Registrar:
     preparation = trained_preparation(model.path, model.header)
-    return Registrar(refined_model(model, iterations, features), preparation, placement)
+    return Registrar(refined_model(model, refinement), preparation, placement)
 
 
 def load_trained(
@@ -503,7 +510,7 @@ def load_checkpoints(
         is_kept = checkpoint == "half" or files.model_file(checkpoint).exists()
         if checkpoint != "full" and is_kept:
             trained = load_trained(folder, study, cohort, device, checkpoint)
-            found[checkpoint] = refine_as_declared(trained, study)
+            found[checkpoint] = refine(trained, study.refine)
     return found
 
 

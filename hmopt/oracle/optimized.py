@@ -92,9 +92,9 @@ class OptimizedOracle(VelocityOracle):
         setting = self.space.setting(index)
         return self._continuation.registered(setting, names, images.moving, images.fixed)
 
-    def integrated(self, index: Index, velocity: Tensor) -> Tensor:
+    def integrated(self, index: Index, velocity: Tensor, stride: int | None = None) -> Tensor:
         """Return the displacements of velocities."""
-        return self._continuation.integrated(velocity)
+        return self._continuation.integrated(velocity, stride)
 
 
 def optimized_scale(study: Study, cohort: PreparedCohort) -> float:

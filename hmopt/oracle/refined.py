@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from hmopt.declaration import Study
+from hmopt.declaration import RefineOptions
 from hmopt.declaration.model import Feature
 from hmopt.errors import DeclarationError
 from hmopt.files import content_hash
@@ -29,6 +29,8 @@ class RefinedOracle(VelocityOracle):
         Pairs at a time; values do not depend on it. Left out: as many as the oracle takes.
     features
         What the similarity compares; None: what it compared in training.
+    full_resolution_iterations
+        Further iterations at most, with a velocity on the grid of the images.
 
     Raises
     ------
@@ -44,11 +46,15 @@ class RefinedOracle(VelocityOracle):
         iterations: int,
         batch: int | None = None,
         features: Sequence[Feature] | None = None,
+        full_resolution_iterations: int = 0,
     ) -> None:
         super().__init__(oracle.cohort, oracle.device, batch or oracle.batch)
         self._oracle = oracle
-        loss = oracle.pair_loss.comparing(features)
-        self._refinement = Refinement(loss=loss, iterations=iterations)
+        self._refinement = Refinement(
+            loss=oracle.pair_loss.comparing(features),
+            iterations=iterations,
+            full_resolution_iterations=full_resolution_iterations,
+        )
 
     @property
     def space(self) -> Space:
@@ -104,27 +110,23 @@ class RefinedOracle(VelocityOracle):
             images.moving,
             images.fixed,
             self.space.setting(index),
-            lambda velocity: self._oracle.integrated(index, velocity),
+            lambda velocity, stride: self._oracle.integrated(index, velocity, stride),
         )
 
-    def integrated(self, index: Index, velocity: Tensor) -> Tensor:
+    def integrated(self, index: Index, velocity: Tensor, stride: int | None = None) -> Tensor:
         """Return the displacements of velocities, as the model integrates them."""
-        return self._oracle.integrated(index, velocity)
+        return self._oracle.integrated(index, velocity, stride or self._refinement.final_stride)
 
 
-def refine(
-    oracle: RegisteringOracle, iterations: int, features: Sequence[Feature] | None = None
-) -> RegisteringOracle:
+def refine(oracle: RegisteringOracle, options: RefineOptions) -> RegisteringOracle:
     """Return an oracle whose registrations are refined, or the oracle itself for 0 iterations.
 
     Parameters
     ----------
     oracle
         Any that registers.
-    iterations
-        As `[refine]` declares them.
-    features
-        As of `RefinedOracle`.
+    options
+        `[refine]`.
 
     Raises
     ------
@@ -133,24 +135,18 @@ def refine(
     DeclarationError
         If the model gives displacements and no velocity, or the similarity does not take the features.
     """
-    if not iterations:
+    if not options.iterations:
         return oracle
     if not isinstance(oracle, VelocityOracle):
         raise DeclarationError(
             "refine.iterations",
             expected="0 with a model that gives displacements and no velocity",
-            got=iterations,
+            got=options.iterations,
             advice="Leave [refine] out; velocities come from models that hmopt trained.",
         )
-    return RefinedOracle(oracle, iterations, features=features)
-
-
-def refine_as_declared(oracle: RegisteringOracle, study: Study) -> RegisteringOracle:
-    """Return an oracle whose registrations are refined as `[refine]` declares.
-
-    Raises
-    ------
-    HmoptError
-        As of `refine`.
-    """
-    return refine(oracle, study.refine.iterations, study.refine.features)
+    return RefinedOracle(
+        oracle,
+        options.iterations,
+        features=options.features,
+        full_resolution_iterations=options.full_resolution_iterations,
+    )

@@ -366,8 +366,23 @@ class VelocityOracle(RegisteringOracle):
         """
 
     @abstractmethod
-    def integrated(self, index: Index, velocity: Tensor) -> Tensor:
-        """Return the displacements of velocities of a setting: (n, d, *shape), in voxels."""
+    def integrated(self, index: Index, velocity: Tensor, stride: int | None = None) -> Tensor:
+        """Return the displacements of velocities of a setting.
+
+        Parameters
+        ----------
+        index
+            The setting on the lattice.
+        velocity
+            (n, d, *shape / stride), in voxels of its own grid.
+        stride
+            Image voxels to a voxel of the velocity along each axis; None: as `velocity` returns them.
+
+        Returns
+        -------
+        Tensor
+            (n, d, *shape), in voxels.
+        """
 
     @property
     def pair_loss(self) -> PairLoss:
@@ -448,9 +463,9 @@ class NetworkOracle(VelocityOracle):
         velocity: Tensor = network(images.moving, images.fixed)
         return velocity
 
-    def integrated(self, index: Index, velocity: Tensor) -> Tensor:
+    def integrated(self, index: Index, velocity: Tensor, stride: int | None = None) -> Tensor:
         """Return the displacements of velocities, as the network of a setting integrates them."""
-        displacement: Tensor = self.network(index).displacement(velocity)
+        displacement: Tensor = self.network(index).displacement(velocity, stride)
         return displacement
 
     def _ready(self, index: Index) -> RegistrationNetwork:

@@ -34,6 +34,7 @@ from hmopt.report.part import Section
 from hmopt.report.words import (
     budget_text,
     features_text,
+    full_resolution_text,
     kind_name,
     limit_text,
     listed,
@@ -246,7 +247,8 @@ def _model(material: Material, citations: _Citations) -> list[str]:
             without = " without its overlap term"
         sentences.append(
             f"Each registration was refined by up to {searched.refine_iterations:,} iterations of L-BFGS{lbfgs} on "
-            f"its velocity, minimizing the same loss{without}{_refined_features(searched)}."
+            f"its velocity{full_resolution_text(searched.refine_full_resolution_iterations)}, minimizing the same "
+            f"loss{without}{_refined_features(searched)}."
         )
     return sentences
 

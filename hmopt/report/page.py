@@ -666,9 +666,10 @@ def _refinement(material: Material) -> str:
         without = ", without its overlap loss"
     features = material.searched.refine_features
     other = "" if features is None else f", with the similarity {words.features_text(features)}"
+    further = words.full_resolution_text(material.searched.refine_full_resolution_iterations)
     return (
-        f"Each registration was refined by up to {iterations:,} iterations of L-BFGS on its velocity, starting "
-        f"from the velocity predicted by the model and minimizing this loss{without}{other}."
+        f"Each registration was refined by up to {iterations:,} iterations of L-BFGS on its velocity{further}, "
+        f"starting from the velocity predicted by the model and minimizing this loss{without}{other}."
     )
 
 

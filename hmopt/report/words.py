@@ -494,6 +494,19 @@ FEATURES = {
 """What similarities compare, by the name in `study.toml`."""
 
 
+def full_resolution_text(iterations: int) -> str:
+    """Name the iterations of a refinement at full resolution, in a sentence that has named the others.
+
+    Examples
+    --------
+    >>> full_resolution_text(5)
+    ' and up to 5 more at the resolution of the images'
+    >>> full_resolution_text(0)
+    ''
+    """
+    return f" and up to {iterations:,} more at the resolution of the images" if iterations else ""
+
+
 def features_text(features: Sequence[str]) -> str:
     """Return what a similarity compares, to follow its name.
 

@@ -153,6 +153,6 @@ class Continuation:
                 self._latest.keep((names[row], values), velocity, seconds[row])
         return Registered(velocities=torch.stack(velocities), seconds=torch.tensor(seconds))
 
-    def integrated(self, velocity: Tensor) -> Tensor:
+    def integrated(self, velocity: Tensor, stride: int | None = None) -> Tensor:
         """Return the displacements of velocities: (n, d, *shape), in voxels of the images."""
-        return velocity_to_displacement(velocity, self._steps, self._stride)
+        return velocity_to_displacement(velocity, self._steps, stride or self._stride)

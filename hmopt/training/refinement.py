@@ -7,6 +7,7 @@ is left of this *amortization gap*.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from hmopt.errors import CheckpointError, DeclarationError
 from hmopt.files import checked, content_hash
 from hmopt.losses import RegisteredBatch, loss_terms, weighted_loss
 from hmopt.space import Setting, numbers_of
+from hmopt.spatial import refine_displacement
 from hmopt.spatial.smoothing import sobolev_smooth
 from hmopt.training.loss import anisotropic_spacing
 
@@ -45,8 +47,9 @@ TOLERANCE = 1e-3
 
 Evaluate = Callable[[Tensor, Sequence[int]], tuple[Tensor, Tensor]]
 """From velocities (k, d, *shape) of some pairs and their k numbers to losses (k,) and gradients."""
-Integrate = Callable[[Tensor], Tensor]
-"""From a velocity to its displacement on the images' grid, as a registration network has it."""
+Integrate = Callable[[Tensor, int], Tensor]
+"""From a velocity and its stride to the displacement on the images' grid, as a registration network
+has it. The stride is the voxels of the images to one of the velocity."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,15 +275,26 @@ class Refinement:
         What is minimized.
     iterations
         Steps that are tried, at most, for each pair.
+    full_resolution_iterations
+        Further ones at most, with a velocity on the grid of the images.
     """
 
     loss: PairLoss
     iterations: int
+    full_resolution_iterations: int = 0
 
     @property
     def identity(self) -> str:
         """Hash of everything that decides what a velocity becomes."""
-        return content_hash("refinement", VERSION, self.iterations, self.loss.identity)
+        further = []
+        if self.full_resolution_iterations:
+            further.append(self.full_resolution_iterations)
+        return content_hash("refinement", VERSION, self.iterations, self.loss.identity, *further)
+
+    @property
+    def final_stride(self) -> int | None:
+        """Image voxels to a voxel of a refined velocity; None: as many as where it starts."""
+        return 1 if self.full_resolution_iterations else None
 
     def refined(
         self,
@@ -301,30 +315,40 @@ class Refinement:
         setting
             A value for every hyperparameter.
         integrate
-            From a velocity to the displacement on the images' grid.
+            From a velocity and its stride to the displacement on the images' grid.
 
         Returns
         -------
         Minimum
-            Velocities (n, d, *shape / stride). That of a pair does not depend on the others.
+            Velocities (n, d, *shape / stride), or (n, d, *shape) after iterations at full
+            resolution. That of a pair does not depend on the others.
         """
+        stride = fixed.shape[2] // velocity.shape[2]
         with torch.inference_mode(False), torch.enable_grad():
             # tensors of inference mode take no part in gradients; copies do
             start = _outside_inference(velocity)
             of_moving = _outside_inference(moving)
             of_fixed = _outside_inference(fixed)
 
-            def evaluate(trial: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+            def evaluate(
+                trial: Tensor, rows: Sequence[int], trial_stride: int
+            ) -> tuple[Tensor, Tensor]:
                 chosen = list(rows)
                 wanted = trial.requires_grad_()
+                displacement = integrate(wanted, trial_stride)
                 losses = self.loss.values(
-                    of_moving[chosen], of_fixed[chosen], wanted, integrate(wanted), setting
+                    of_moving[chosen], of_fixed[chosen], wanted, displacement, setting
                 )
                 total = losses.sum()
                 (gradient,) = torch.autograd.grad(total, wanted)
                 return losses.detach(), gradient
 
-            return minimize(evaluate, start, self.iterations)
+            found = minimize(partial(evaluate, trial_stride=stride), start, self.iterations)
+            if not self.full_resolution_iterations:
+                return found
+            finer = refine_displacement(found.fields, stride)
+            at_full_resolution = partial(evaluate, trial_stride=1)
+            return minimize(at_full_resolution, finer, self.full_resolution_iterations)
 
 
 def minimize(evaluate: Evaluate, start: Tensor, iterations: int) -> Minimum:

@@ -43,7 +43,7 @@ from hmopt.networks import (
     read_header,
     registration_operations,
 )
-from hmopt.oracle import BaselineOracles, EnsembleOracle, load_oracle, refine_as_declared
+from hmopt.oracle import BaselineOracles, EnsembleOracle, load_oracle, refine
 from hmopt.oracle.baselines import HypermorphTraining, NetworkTraining, Training
 from hmopt.oracle.registered import NetworkOracle
 from hmopt.progress import Track, duration, silent
@@ -489,7 +489,7 @@ class StudyComparison:
         """Measure one oracle, or the ensemble of several, at some settings, and return its identity."""
         together = oracles[0] if len(oracles) == 1 else EnsembleOracle(oracles)
         # as the model that they are compared with
-        oracle = refine_as_declared(together, self.search.study)
+        oracle = refine(together, self.search.study.refine)
         self.search.fill(oracle, settings, self.search.options.deciding)
         return oracle.identity
 

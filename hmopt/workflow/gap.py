@@ -7,7 +7,7 @@ import pandas as pd
 
 from hmopt.analysis.gap import GapResult, gap_metrics, gap_settings, judge_gap
 from hmopt.data.pairs import draw_evenly
-from hmopt.declaration import Study
+from hmopt.declaration import RefineOptions, Study
 from hmopt.declaration.model import features_of
 from hmopt.errors import CheckpointError, DeclarationError
 from hmopt.interop.own_model import OwnModel
@@ -78,7 +78,7 @@ def check_refinable(files: StudyFolder, iterations: int | None = None) -> None:
     model = source_of(files.path, study).load("cpu")
     if not isinstance(model, OwnModel):
         raise CheckpointError(OPTION, expected=expected, got=model.title, advice=advice)
-    refined_model(model, iterations)  # which needs to know the loss
+    refined_model(model, RefineOptions(iterations=iterations))  # which needs to know the loss
     features = study.refine.features
     if features is not None and features != features_of(model.header["loss"]):
         raise DeclarationError(
@@ -86,6 +86,14 @@ def check_refinable(files: StudyFolder, iterations: int | None = None) -> None:
             expected="refinement under the loss of training",
             got=f"refine.features = {features}",
             advice=f"Leave {OPTION} or refine.features out.",
+        )
+    further = study.refine.full_resolution_iterations
+    if further:
+        raise DeclarationError(
+            OPTION,
+            expected="refinement on the grid of the predicted velocity",
+            got=f"refine.full_resolution_iterations = {further}",
+            advice=f"Leave {OPTION} or refine.full_resolution_iterations out.",
         )
 
 
@@ -187,7 +195,7 @@ def fill_gap(
     model = source_of(files.path, study).oracle(cohort, find_device(device))
     stages = []
     for count in (0, iterations_between(study, iterations), MOST_ITERATIONS):
-        oracle = refine(model, count)
+        oracle = refine(model, RefineOptions(iterations=count))
         study_search.fill(oracle, settings, metrics, chosen)
         stages.append(Stage(iterations=count, identity=oracle.identity))
     return GapRecord(

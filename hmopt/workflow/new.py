@@ -49,6 +49,8 @@ MEASURING_S_PER_VOXEL = 4.0e-7
 """One image voxel of one pair at one setting on one core, the same."""
 ITERATION_S_PER_VOXEL = 3.0e-7
 """One image voxel of one iteration that refines a pair on one core, the same."""
+FULL_RESOLUTION_COST = 5
+"""How many of these one at full resolution costs, the same."""
 BYTES_PER_VOXEL = 5
 """A float32 intensity and a uint8 label."""
 MODEL_BYTES = 200e6
@@ -762,7 +764,9 @@ def _pair_seconds(study: Study, voxels: int, cores: int) -> float | None:
         # rungs are shared by the settings below them: one ladder step a setting, about
         return voxels * study.refine.iterations * ITERATION_S_PER_VOXEL / cores
     if model.source != "engine":
-        refined = study.refine.iterations * ITERATION_S_PER_VOXEL
+        refine = study.refine
+        iterations = refine.iterations + FULL_RESOLUTION_COST * refine.full_resolution_iterations
+        refined = iterations * ITERATION_S_PER_VOXEL
         return voxels * (MEASURING_S_PER_VOXEL + refined) / cores
     if model.engine is None:
         return None

@@ -647,7 +647,10 @@ def _row(optimum: ScopeOptimum) -> list[str]:
 def _refinement(refine: RefineOptions) -> str:
     """Return how registrations of the study are refined."""
     compared = "" if refine.features is None else f", comparing {', '.join(refine.features)}"
-    return f"{refine.iterations} iterations on each pair{compared}"
+    further = ""
+    if refine.full_resolution_iterations:
+        further = f" and {refine.full_resolution_iterations} at full resolution"
+    return f"{refine.iterations} iterations{further} on each pair{compared}"
 
 
 def _overlap_rows(facts: CohortFacts) -> list[tuple[str, str]]:

@@ -498,8 +498,7 @@ def _open_start(
         on_device,
         placed,
         trust_code=trust_code,
-        iterations=declared.iterations if iterations is None else iterations,
-        features=declared.features,
+        refinement=declared.with_iterations(iterations),
     )
 
 

@@ -121,7 +121,8 @@ OF_OTHERS |= {f"search.{key}" for key in ("trials", "jobs", "spending")}
 OF_OTHERS |= {"search.sampler_options", "search.spending_options"}
 OF_OTHERS |= {"report.title", "report.choices", "report.beside"}
 OF_OTHERS |= {"loss.regions", "loss.second_similarity", "loss.second_scale"}
-OF_OTHERS |= {"loss.features", "refine.features", "refine.iterations"}
+OF_OTHERS |= {"loss.features"}
+OF_OTHERS |= {f"refine.{key}" for key in ("features", "full_resolution_iterations", "iterations")}
 OF_TYPES = {"type", "choices", "only_if"}
 
 

@@ -93,7 +93,6 @@ WITHOUT_EXAMPLE = {
     "RegisteringOracle": MEASURED,
     "VelocityOracle": MEASURED,
     "refine": MEASURED,
-    "refine_as_declared": MEASURED,
     "open_registrar": MEASURED,
     "open_registrar_of_file": MEASURED,
     "source_of": MEASURED,

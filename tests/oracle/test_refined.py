@@ -16,7 +16,7 @@ from hmopt.catalogue.metrics import LOSS
 from hmopt.data.landmarks import Landmarks
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
-from hmopt.declaration import read_study
+from hmopt.declaration import RefineOptions, read_study
 from hmopt.declaration.model import Feature
 from hmopt.errors import CheckpointError, DeclarationError, LedgerError
 from hmopt.interop import own_model
@@ -34,7 +34,6 @@ from hmopt.oracle import (
     open_oracle,
     open_registrar,
     refine,
-    refine_as_declared,
 )
 from hmopt.oracle.open import load_checkpoints, load_trained
 from hmopt.records import Pair
@@ -180,13 +179,13 @@ def test_what_cannot_be_refined_is_refused(
     flat_cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel
 ) -> None:
     unregistered = UnregisteredOracle(flat_cohort)
-    assert refine(unregistered, 0) is unregistered
+    assert refine(unregistered, RefineOptions()) is unregistered
     with pytest.raises(DeclarationError, match=r"refine.iterations: expected 0 with a model that"):
-        refine(unregistered, 3)
+        refine(unregistered, RefineOptions(iterations=3))
     unknown = amortized(make_model((16, 16)), flat_cohort, None)
     assert np.isnan(measured(unknown, pairs, LOSS)).all()
     with pytest.raises(CheckpointError, match="model: loss: expected"):
-        refine(unknown, 3)
+        refine(unknown, RefineOptions(iterations=3))
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +254,7 @@ def test_files_are_registered_as_the_oracle_registers_them(refined_folder: Path)
     setting = oracle.space.setting(index)
     images = cohort.image(pairs[0].moving), cohort.image(pairs[0].fixed)
     model = own_model.read(refined_folder / "model.safetensors")
-    refined = refined_model(model, 3)
+    refined = refined_model(model, RefineOptions(iterations=3))
     expected = measuring.displacement(index, pairs[0]).numpy()
     np.testing.assert_allclose(refined.displacement(*images, setting), expected, atol=1e-4)
     unrefined = model.displacement(*images, setting)
@@ -316,7 +315,7 @@ def test_velocities_of_any_model_can_be_refined(
         def velocity(self, index: Any, pairs: Any, images: Any) -> Tensor:
             return torch.zeros(len(pairs), 2, 16, 16)
 
-        def integrated(self, index: Any, velocity: Tensor) -> Tensor:
+        def integrated(self, index: Any, velocity: Tensor, stride: int | None = None) -> Tensor:
             return velocity
 
     still = Still(flat_cohort)
@@ -433,7 +432,7 @@ def test_checkpoints_baselines_and_other_studies_compare_the_declared_features(
     half = load_checkpoints(sharp_folder, study, cohort)["half"]
     trained = load_trained(sharp_folder, study, cohort, checkpoint="half")
     assert half.identity == RefinedOracle(trained, 3, features=FEATURES).identity
-    assert refine_as_declared(trained, study).identity == half.identity
+    assert refine(trained, study.refine).identity == half.identity
     other = tmp_path / "other"
     other.mkdir()
     declared = (sharp_folder / "study.toml").read_text(encoding="utf-8")

@@ -116,6 +116,9 @@ def test_refinement_of_its_own_and_of_a_model_is_told_apart(material: Material) 
     text = text_of(replace(material, searched=replace(material.searched, declared=refined)))
     compared = "with the similarity averaged over intensities and Laplacians of the images."
     assert f"minimizing the same loss, {compared}" in text
+    refined["refine"] = {"iterations": 25, "full_resolution_iterations": 5}
+    text = text_of(replace(material, searched=replace(material.searched, declared=refined)))
+    assert "on its velocity and up to 5 more at the resolution of the images, minimizing" in text
     loss = {**material.searched.loss, "features": ["gradient"]}
     text = text_of(replace(material, searched=replace(material.searched, loss=loss)))
     assert ", computed on gradient magnitudes of the images, R is" in text

@@ -42,8 +42,8 @@ def blobs(shape: tuple[int, ...], count: int = 3) -> tuple[Tensor, Tensor]:
     return stacked[:count], stacked[count:]
 
 
-def integrate(velocity: Tensor) -> Tensor:
-    return velocity_to_displacement(velocity, steps=3, stride=2)
+def integrate(velocity: Tensor, stride: int = 2) -> Tensor:
+    return velocity_to_displacement(velocity, steps=3, stride=stride)
 
 
 def refined(loss: PairLoss, iterations: int, images: tuple[Tensor, Tensor]) -> Tensor:

@@ -373,7 +373,7 @@ def test_a_refined_model_without_a_declaration_is_refined_as_it_was_searched(
     shutil.copytree(study, folder)
     (folder / "plug.py").write_text("", encoding="utf-8")
     text = (folder / "study.toml").read_text(encoding="utf-8")
-    refinement = '[refine]\niterations = 3\nfeatures = ["gradient"]\n'
+    refinement = '[refine]\niterations = 3\nfull_resolution_iterations = 2\nfeatures = ["gradient"]\n'
     declared = f'plugins = ["plug.py"]\n{text}\n{refinement}'
     (folder / "study.toml").write_text(declared, encoding="utf-8")
     make_small(folder / "study.toml")
@@ -392,6 +392,8 @@ def test_a_refined_model_without_a_declaration_is_refined_as_it_was_searched(
     plain = registered(made.folder, refine=0)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert np.abs(plain - expected).max() > 0.05
+    card = (made.folder / "README.md").read_text(encoding="utf-8")
+    assert "3 iterations and 2 at full resolution on each pair, comparing gradient" in card
 
 
 def test_a_model_of_aligned_images_says_that_its_template_is_not_published(
