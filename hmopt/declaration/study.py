@@ -627,8 +627,8 @@ def check_refinement(study: Study) -> None:
     Raises
     ------
     DeclarationError
-        If iterations are declared beside regions or a hyperparameter that changes the similarity, or further keys
-        without iterations or without a model, or features that the similarity does not take.
+        If iterations are declared beside regions or a hyperparameter that changes the similarity, further keys
+        without iterations, or features without a model or that the similarity does not take.
     """
     refine = study.refine
     is_trained = study.model.source == "trained"
@@ -649,23 +649,24 @@ def check_refinement(study: Study) -> None:
             got=refine.iterations,
             advice="Leave [refine] out.",
         )
-    instead = {
-        "features": "Declare loss.features.",
-        "full_resolution_iterations": "Declare network.stride = 1.",
+    features = ", ".join(refine.features or [])
+    if features and study.model.source == "optimize":
+        raise DeclarationError(
+            "refine.features",
+            expected='none with model.source = "optimize"',
+            got=features,
+            advice="Declare loss.features.",
+        )
+    further = {
+        "features": features,
+        "full_resolution_iterations": refine.full_resolution_iterations,
     }
-    for key, advice in instead.items():
-        value = getattr(refine, key)
-        if not value:
-            continue
-        got = ", ".join(value) if isinstance(value, list) else value
-        if study.model.source == "optimize":
-            expected = 'none with model.source = "optimize"'
-            raise DeclarationError(f"refine.{key}", expected=expected, got=got, advice=advice)
-        if not refine.iterations:
+    for key, value in further.items():
+        if value and not refine.iterations:
             raise DeclarationError(
                 f"refine.{key}",
                 expected="none without refine.iterations",
-                got=got,
+                got=value,
                 advice="Declare the iterations, such as 25.",
             )
     # the loss of other models is in their headers

@@ -431,7 +431,7 @@ class OfOptimization(ModelSource):
         """Return what registers files, on the grid of the study's cohort."""
         cohort = prepare(self.study, self.folder)
         scale = optimized_scale(self.study, cohort)
-        continuation = make_continuation(self.study, cohort, scale, refinement.iterations)
+        continuation = make_continuation(self.study, cohort, scale, refinement)
         model = OptimizedModel(continuation, self.study.space, device)
         preparation = cohort_preparation(cohort, self.study.preprocessing)
         return Registrar(model, preparation, placement)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hmopt.data.pairs import draw_pairs
 from hmopt.data.prepared import PreparedCohort
-from hmopt.declaration import Study
+from hmopt.declaration import RefineOptions, Study
 from hmopt.errors import DeclarationError, sides_text
 from hmopt.files import content_hash
 from hmopt.metrics import Originals
@@ -52,7 +52,7 @@ class OptimizedOracle(VelocityOracle):
         super().__init__(cohort, device, batch)
         self._study = study
         self._scale = optimized_scale(study, cohort)
-        self._continuation = make_continuation(study, cohort, self._scale, study.refine.iterations)
+        self._continuation = make_continuation(study, cohort, self._scale, study.refine)
 
     @property
     def space(self) -> Space:
@@ -113,7 +113,7 @@ def optimized_scale(study: Study, cohort: PreparedCohort) -> float:
 
 
 def make_continuation(
-    study: Study, cohort: PreparedCohort, scale: float, iterations: int
+    study: Study, cohort: PreparedCohort, scale: float, options: RefineOptions
 ) -> Continuation:
     """Return what finds the velocities of a study without training.
 
@@ -123,19 +123,19 @@ def make_continuation(
         The declaration and its prepared images.
     scale
         Of the loss.
-    iterations
-        At each value of λ.
+    options
+        `[refine]`.
 
     Raises
     ------
     DeclarationError
         If there are no iterations, or the grid of the velocity does not fit the images.
     """
-    if iterations < 1:  # which can be asked for in `register`
+    if not options.iterations:  # which can be asked for in `register`
         raise DeclarationError(
             "refine.iterations",
             expected='at least 1 with model.source = "optimize"',
-            got=iterations,
+            got=options.iterations,
             advice="Declare a number of iterations, such as 20.",
         )
     stride = velocity_stride(study.network)
@@ -148,5 +148,9 @@ def make_continuation(
         )
     declared = study.loss.model_dump(mode="json")
     loss = known_loss(declared, scale, cohort.spacing_mm, "study.toml", study.space.names)
-    refinement = Refinement(loss=loss, iterations=iterations)
+    refinement = Refinement(
+        loss=loss,
+        iterations=options.iterations,
+        full_resolution_iterations=options.full_resolution_iterations,
+    )
     return Continuation(refinement, study.space, stride, study.network.integration_steps)

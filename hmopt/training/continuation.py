@@ -6,6 +6,7 @@ rungs anyway, so that it costs little more than the weakest λ alone.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import NamedTuple
 
@@ -35,7 +36,8 @@ class Registered(NamedTuple):
     Parameters
     ----------
     velocities
-        (n, d, *shape / stride), in voxels of their own grid.
+        (n, d, *shape / stride), in voxels of their own grid; (n, d, *shape) where the last
+        iterations are at full resolution.
     seconds
         (n,): from a velocity of zero on, also of what was found earlier.
     """
@@ -50,7 +52,8 @@ class Continuation:
     Parameters
     ----------
     refinement
-        What is minimized, and by how many iterations at each λ.
+        What is minimized, and by how many iterations at each λ; those at full resolution follow at
+        the setting itself.
     space
         The hyperparameters.
     stride
@@ -77,11 +80,14 @@ class Continuation:
     def __init__(
         self, refinement: Refinement, space: Space, stride: int, integration_steps: int
     ) -> None:
-        self._refinement = refinement
+        self._rung = replace(refinement, full_resolution_iterations=0)
+        self._end = replace(refinement, iterations=0)
+        self._identity = refinement.identity
         self._space = space
         self._stride = stride
         self._steps = integration_steps
         self._latest: LatestVelocities[tuple[str, Values]] = LatestVelocities(KEPT_BYTES)
+        self._latest_ends: LatestVelocities[tuple[str, Values]] = LatestVelocities(KEPT_BYTES)
 
     @property
     def identity(self) -> str:
@@ -91,9 +97,7 @@ class Continuation:
         if LADDER_BY in names:
             ladder = self._space.hyperparameters[names.index(LADDER_BY)]
             rungs = [ladder.value(rung) for rung in even_indices(ladder, RUNGS)]
-        return content_hash(
-            "continuation", self._refinement.identity, self._stride, self._steps, names, rungs
-        )
+        return content_hash("continuation", self._identity, self._stride, self._steps, names, rungs)
 
     def chain(self, setting: Setting) -> list[Setting]:
         """Return the settings that a registration passes: the rungs above, and the setting itself."""
@@ -130,11 +134,14 @@ class Continuation:
         sides = [side // self._stride for side in shape]
         velocities = list(moving.new_zeros(count, len(shape), *sides))
         seconds = [0.0] * count
-        for step in self.chain(setting):
+        stages = [(step, self._rung, self._latest) for step in self.chain(setting)]
+        if self._end.full_resolution_iterations:
+            stages.append((setting, self._end, self._latest_ends))
+        for step, refinement, latest in stages:
             values = tuple(step[name] for name in self._space.names)
             rows = []
             for row, name in enumerate(names):
-                known = self._latest.find((name, values))
+                known = latest.find((name, values))
                 if known is None:
                     rows.append(row)
                 else:
@@ -143,16 +150,15 @@ class Continuation:
                 continue
             began = perf_counter()
             start = torch.stack([velocities[row] for row in rows])
-            found = self._refinement.refined(
-                start, moving[rows], fixed[rows], step, self.integrated
-            )
+            found = refinement.refined(start, moving[rows], fixed[rows], step, self.integrated)
             share_s = (perf_counter() - began) / len(rows)
             for row, velocity in zip(rows, found.fields, strict=True):
                 velocities[row] = velocity
                 seconds[row] += share_s
-                self._latest.keep((names[row], values), velocity, seconds[row])
+                latest.keep((names[row], values), velocity, seconds[row])
         return Registered(velocities=torch.stack(velocities), seconds=torch.tensor(seconds))
 
     def integrated(self, velocity: Tensor, stride: int | None = None) -> Tensor:
-        """Return the displacements of velocities: (n, d, *shape), in voxels of the images."""
-        return velocity_to_displacement(velocity, self._steps, stride or self._stride)
+        """Return the displacements of velocities, as `registered` returns them: (n, d, *shape), in voxels."""
+        stride = stride or self._end.final_stride or self._stride
+        return velocity_to_displacement(velocity, self._steps, stride)

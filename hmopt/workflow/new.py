@@ -760,13 +760,13 @@ def _pair_seconds(study: Study, voxels: int, cores: int) -> float | None:
     model = study.model
     if model.source == "file" and model.path is not None and model.path.suffix != ".safetensors":
         return None  # a network of another program
+    refine = study.refine
+    iterations = refine.iterations + FULL_RESOLUTION_COST * refine.full_resolution_iterations
+    refined = iterations * ITERATION_S_PER_VOXEL
     if model.source == "optimize":
         # rungs are shared by the settings below them: one ladder step a setting, about
-        return voxels * study.refine.iterations * ITERATION_S_PER_VOXEL / cores
+        return voxels * refined / cores
     if model.source != "engine":
-        refine = study.refine
-        iterations = refine.iterations + FULL_RESOLUTION_COST * refine.full_resolution_iterations
-        refined = iterations * ITERATION_S_PER_VOXEL
         return voxels * (MEASURING_S_PER_VOXEL + refined) / cores
     if model.engine is None:
         return None

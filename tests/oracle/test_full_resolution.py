@@ -170,7 +170,7 @@ def test_its_inverse_undoes_it(folder: Path) -> None:
     forward = torch.from_numpy(model.displacement(*images, setting)).unsqueeze(0)
     backward = torch.from_numpy(model.inverse_displacement(*images, setting)).unsqueeze(0)
     around = backward + warp(forward, backward)
-    inner = around[(..., *[slice(4, -4)] * (forward.dim() - 2))]
+    inner = around[:, :, 4:-4, 4:-4]
     assert float(inner.abs().mean()) < 0.1 * float(forward.abs().mean())
 
 
