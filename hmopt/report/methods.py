@@ -213,6 +213,7 @@ def _preprocessing(study: Study) -> list[str]:
 def _model(material: Material, citations: _Citations) -> list[str]:
     searched = material.searched
     study = material.study
+    further = full_resolution_text(searched.refine_full_resolution_iterations)
     sentences: list[str] = []
     if searched.source == "trained":
         sentences += _trained(material, citations)
@@ -233,7 +234,8 @@ def _model(material: Material, citations: _Citations) -> list[str]:
         sentences.append(
             "No network was trained: each pair was registered by minimizing its loss over a stationary velocity "
             f"field{velocity}, with up to {searched.refine_iterations:,} iterations of L-BFGS{lbfgs} at each of "
-            "ten evenly spaced values of λ, from the strongest regularization down to that of the setting."
+            "ten evenly spaced values of λ, from the strongest regularization down to that of the setting"
+            f"{further}."
         )
     else:
         sentences += _engine(material, citations)
@@ -247,8 +249,7 @@ def _model(material: Material, citations: _Citations) -> list[str]:
             without = " without its overlap term"
         sentences.append(
             f"Each registration was refined by up to {searched.refine_iterations:,} iterations of L-BFGS{lbfgs} on "
-            f"its velocity{full_resolution_text(searched.refine_full_resolution_iterations)}, minimizing the same "
-            f"loss{without}{_refined_features(searched)}."
+            f"its velocity{further}, minimizing the same loss{without}{_refined_features(searched)}."
         )
     return sentences
 

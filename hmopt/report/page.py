@@ -655,18 +655,18 @@ def _loss(material: Material) -> str:
 
 def _refinement(material: Material) -> str:
     iterations = material.searched.refine_iterations
+    further = words.full_resolution_text(material.searched.refine_full_resolution_iterations)
     if material.searched.source == "optimize":
         return (
             f"Up to {iterations:,} iterations of L-BFGS at each of ten evenly spaced values of λ, from the "
-            "strongest regularization down to that of the setting. Each step starts from the velocity of the "
-            "previous one, the first from zero."
+            f"strongest regularization down to that of the setting{further}. Each step starts from the velocity of "
+            "the previous one, the first from zero."
         )
     without = ""
     if "label_weight" in material.searched.space.names:
         without = ", without its overlap loss"
     features = material.searched.refine_features
     other = "" if features is None else f", with the similarity {words.features_text(features)}"
-    further = words.full_resolution_text(material.searched.refine_full_resolution_iterations)
     return (
         f"Each registration was refined by up to {iterations:,} iterations of L-BFGS on its velocity{further}, "
         f"starting from the velocity predicted by the model and minimizing this loss{without}{other}."

@@ -326,12 +326,12 @@ class Refinement:
             Velocities (n, d, *shape / stride), or (n, d, *shape) after iterations at full
             resolution. That of a pair does not depend on the others.
         """
-        parts = [
-            self._refined(*part, setting, integrate)
-            for part in zip(
-                *(_fitting(tensor, fixed) for tensor in (velocity, moving, fixed)), strict=True
-            )
-        ]
+        together = _pairs_together(fixed)
+        parts = []
+        for start in range(0, len(fixed), together):
+            some = slice(start, start + together)
+            part = self._refined(velocity[some], moving[some], fixed[some], setting, integrate)
+            parts.append(part)
         return Minimum(
             fields=torch.cat([part.fields for part in parts]),
             converged=torch.cat([part.converged for part in parts]),
@@ -574,12 +574,11 @@ def _dot(one: Tensor, other: Tensor) -> float:
     return float(torch.dot(one.flatten(), other.flatten()))
 
 
-def _fitting(tensor: Tensor, images: Tensor) -> Sequence[Tensor]:
-    """Divide a tensor of pairs (n, …) into those whose images (n, 1, *shape) are refined together."""
+def _pairs_together(images: Tensor) -> int:
+    """Return how many pairs of images (n, 1, *shape) are refined together."""
     if images.device.type != "cpu":
-        return [tensor]
-    together = max(1, VOXELS_ON_CPU // images[0].numel())
-    return torch.split(tensor, together)
+        return len(images)
+    return max(1, VOXELS_ON_CPU // images[0].numel())
 
 
 def _outside_inference(tensor: Tensor) -> Tensor:

@@ -122,10 +122,14 @@ def test_refinement_of_its_own_and_of_a_model_is_told_apart(material: Material) 
     loss = {**material.searched.loss, "features": ["gradient"]}
     text = text_of(replace(material, searched=replace(material.searched, loss=loss)))
     assert ", computed on gradient magnitudes of the images, R is" in text
-    alone = {"model": {"source": "optimize"}, "refine": {"iterations": 20}}
+    alone: dict[str, Any] = {"model": {"source": "optimize"}, "refine": {"iterations": 20}}
     text = text_of(replace(material, searched=replace(material.searched, declared=alone)))
     assert "No network was trained" in text
     assert "up to 20 iterations of L-BFGS" in text
+    assert "down to that of the setting." in text
+    alone["refine"]["full_resolution_iterations"] = 5
+    text = text_of(replace(material, searched=replace(material.searched, declared=alone)))
+    assert "down to that of the setting and up to 5 more at the resolution of the images." in text
     assert "refined" not in text.replace("refined where", "")
 
 

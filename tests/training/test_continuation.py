@@ -78,6 +78,31 @@ def test_a_velocity_is_that_of_refinements_one_after_the_other(
     torch.testing.assert_close(found, velocity)
 
 
+def test_iterations_at_full_resolution_follow_at_the_setting_itself(
+    images: tuple[Tensor, Tensor],
+) -> None:
+    loss = PairLoss(options=LossOptions(similarity="mse"), scale=10.0, spacing=None)
+    both = Refinement(loss=loss, iterations=4, full_resolution_iterations=3)
+    finished = Continuation(both, SPACE, stride=2, integration_steps=3)
+    found = finished.registered(at(0.3), NAMES, *images)
+    plain = make()
+    coarse = plain.registered(at(0.3), NAMES, *images).velocities
+    end = Refinement(loss=loss, iterations=0, full_resolution_iterations=3)
+    expected = end.refined(coarse, *images, at(0.3), plain.integrated)
+    torch.testing.assert_close(found.velocities, expected.fields)
+    assert found.velocities.shape == (3, 2, 16, 16)
+    assert finished.identity != plain.identity
+    displacements = finished.integrated(found.velocities)
+    torch.testing.assert_close(displacements, plain.integrated(found.velocities, 1))
+    # the next weaker λ starts from the coarse velocity
+    further = finished.registered(at(0.1), NAMES, *images).velocities
+    alone = Continuation(both, SPACE, stride=2, integration_steps=3)
+    torch.testing.assert_close(further, alone.registered(at(0.1), NAMES, *images).velocities)
+    # found once
+    again = finished.registered(at(0.3), NAMES, *images)
+    assert torch.equal(again.seconds, found.seconds)
+
+
 def test_values_do_not_depend_on_order_batches_or_what_was_kept(
     images: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -373,7 +373,9 @@ def test_a_refined_model_without_a_declaration_is_refined_as_it_was_searched(
     shutil.copytree(study, folder)
     (folder / "plug.py").write_text("", encoding="utf-8")
     text = (folder / "study.toml").read_text(encoding="utf-8")
-    refinement = '[refine]\niterations = 3\nfull_resolution_iterations = 2\nfeatures = ["gradient"]\n'
+    refinement = (
+        '[refine]\niterations = 3\nfull_resolution_iterations = 2\nfeatures = ["gradient"]\n'
+    )
     declared = f'plugins = ["plug.py"]\n{text}\n{refinement}'
     (folder / "study.toml").write_text(declared, encoding="utf-8")
     make_small(folder / "study.toml")
