@@ -38,6 +38,7 @@ def summary(material: Material, sections: Iterable[Section] = ()) -> Numbers:
     numbers["loss_scale"] = searched.loss_scale
     numbers["scopes"] = _by_family(material)
     numbers |= _joined(sections)
+    numbers = {**_refined_for_the_gap(numbers), **numbers}
     cleaned: Numbers = _without_nan(numbers)
     return cleaned
 
@@ -62,6 +63,20 @@ def _by_family(material: Material) -> Numbers:
             scope_title(finding.scope): _scope_numbers(material, finding) for finding in findings
         }
     return found
+
+
+def _refined_for_the_gap(numbers: Numbers) -> Numbers:
+    """Return the numbers of refined registrations that the gap was measured with.
+
+    They stand for the study where no study of its model refined is beside it.
+    """
+    gap = numbers.get("amortization_gap", {})
+    metric = numbers["metric"]
+    return {
+        name: value
+        for name, value in gap.items()
+        if name.startswith((f"{metric}_held_out_refined", "seconds_per_pair_refined"))
+    }
 
 
 def _joined(sections: Iterable[Section]) -> Numbers:

@@ -68,9 +68,6 @@ class BesidePart(ReportPart):
         if found is None:
             return None
         section = beside_section(found)
-        if material.gap is not None:
-            # refined registrations have been scored with the gap
-            return section
         return replace(section, numbers={**section.numbers, **refined_numbers(found)})
 
 

@@ -304,11 +304,13 @@ def _numbers(gap: GapResult, found: str) -> dict[str, Any]:
     score = Estimate(np.nan, np.nan, np.nan)
     if refined is not None:
         score = within_range(gap.metric, refined.estimate)
-    return {
-        "amortization_gap": numbers,
+    refined_numbers = {
         **named(f"{metric}_held_out_refined", score),
-        "seconds_per_pair": here.seconds[MODEL],
         "seconds_per_pair_refined": here.seconds[REFINED],
+    }
+    return {
+        "amortization_gap": {**numbers, **refined_numbers},
+        "seconds_per_pair": here.seconds[MODEL],
     }
 
 
