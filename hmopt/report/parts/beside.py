@@ -44,6 +44,8 @@ DECADE = 10
 """From this ratio of times on, their axis is logarithmic."""
 
 COLOURS = (OWN, OTHER, THIRD, MUTED, INK, FOURTH)
+TITLE_LENGTH = 40
+"""Characters of a method's title in the figure, at most."""
 """Of methods, in their order."""
 
 SHAPES = {"tuned": "o", "per_structure": "D", "default": "s", "matched": "v", None: "^"}
@@ -451,7 +453,7 @@ def _draw_differences(axes: Axes, found: Beside) -> None:
     axes.axvspan(-found.margin, found.margin, color=MUTED, alpha=0.15, linewidth=0)
     for entry in found.entries[1:]:
         height = -len(rows)
-        rows.append(shorten(entry.title, 34))
+        rows.append(shorten(entry.title, TITLE_LENGTH))
         for label in found.labels:
             of_label = found.difference(entry.title, first.title, label)
             if of_label is not None:
@@ -471,7 +473,7 @@ def _draw_differences(axes: Axes, found: Beside) -> None:
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
     axes.locator_params(axis="x", nbins=6)
-    axes.set_title(f"Difference to {shorten(first.title, 34)}")
+    axes.set_title(f"Difference to {shorten(first.title, TITLE_LENGTH)}")
     better = "more" if found.metric.direction == "maximize" else "less"
     axes.set_xlabel(f"{metric}, positive: better ({better}); 95 % interval")
 
@@ -500,22 +502,25 @@ def _draw_difference(axes: Axes, height: float, overall: Difference) -> None:
 
 
 def _draw_times(axes: Axes, found: Beside, timed: list[Entry]) -> None:
-    """Draw scores against seconds of a registration: a colour for each method, a shape for each choice."""
+    """Draw scores against seconds of a registration: a colour or fill for each method, a shape for each choice."""
     metric = metric_name(found.metric.name)
     sources = list(dict.fromkeys(entry.source for entry in timed))
     for entry in timed:
         score = found.score(entry)
         if score is None:
             continue
-        colour = COLOURS[sources.index(entry.source) % len(COLOURS)]
+        used, place = divmod(sources.index(entry.source), len(COLOURS))
+        colour = COLOURS[place]
         axes.plot(
             entry.seconds,
             score.value,
             SHAPES[entry.choice],
             color=colour,
+            # open where the colour stands for an earlier method
+            markerfacecolor="white" if used else colour,
             markersize=7,
             linestyle="none",
-            label=shorten(entry.title, 34),
+            label=shorten(entry.title, TITLE_LENGTH),
         )
     seconds = [entry.seconds for entry in timed]
     if max(seconds) >= DECADE * min(seconds):
