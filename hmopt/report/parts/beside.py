@@ -44,9 +44,10 @@ DECADE = 10
 """From this ratio of times on, their axis is logarithmic."""
 
 COLOURS = (OWN, OTHER, THIRD, MUTED, INK, FOURTH)
+"""Of methods, in their order."""
+
 TITLE_LENGTH = 40
 """Characters of a method's title in the figure, at most."""
-"""Of methods, in their order."""
 
 SHAPES = {"tuned": "o", "per_structure": "D", "default": "s", "matched": "v", None: "^"}
 """Marks, by choice."""
