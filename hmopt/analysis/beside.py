@@ -85,6 +85,8 @@ class Source:
         Of its search; None: of all pairs at all settings.
     model
         Identity of the model alone, whether its registrations were refined or not; None where there is none.
+    is_refined
+        Whether they were.
     """
 
     title: str
@@ -95,6 +97,7 @@ class Source:
     search_is_complete: bool = True
     registrations: int | None = None
     model: str | None = None
+    is_refined: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,8 +140,8 @@ class Entry:
         NaN where they are not known.
     tuning_is_complete
         Whether tuning took no more minutes than these.
-    model
-        Identity of the model alone, as of its source.
+    model, is_refined
+        Identity of the model alone, and whether its registrations were refined, as of its source.
     """
 
     source: str
@@ -161,6 +164,7 @@ class Entry:
     training_minutes: float = math.nan
     tuning_is_complete: bool = True
     model: str | None = None
+    is_refined: bool = False
 
     @property
     def title(self) -> str:
@@ -395,7 +399,7 @@ class Beside:
     def own(self) -> Entry:
         """The entry that stands for the study's model: that of its refined registrations, where there are such.
 
-        Its model may stand there several times: of the source named last, the first choice counts.
+        Its model may stand there several times: of the refined source named last, the first choice counts.
         """
         return _own_and_others(self.entries)[0]
 
@@ -627,6 +631,7 @@ class _Method:
             training_minutes=self.source.training_minutes,
             tuning_is_complete=is_default or self.source.search_is_complete,
             model=self.source.model,
+            is_refined=self.source.is_refined,
         )
         return entry if np.isfinite(entry.scores).any() else None
 
@@ -860,7 +865,9 @@ def _own_and_others(entries: Sequence[Entry]) -> tuple[Entry, list[Entry]]:
         firsts.setdefault(entry.source, entry)
     own = [entry for entry in firsts.values() if _has_model_of(entry, entries[0])]
     others = [entry for entry in firsts.values() if not _has_model_of(entry, entries[0])]
-    return own[-1], others
+    refined = [entry for entry in own if entry.is_refined]
+    stands_for_all = refined[-1] if refined else own[0]
+    return stands_for_all, others
 
 
 def _has_model_of(entry: Entry, first: Entry) -> bool:

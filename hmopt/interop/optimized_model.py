@@ -38,7 +38,9 @@ class OptimizedModel(VelocityModel):
         return self._space
 
     def pair_velocity(self, moving: Image, fixed: Image, setting: Setting) -> Tensor:
-        """Return the velocity of two prepared images, (1, d, *shape / stride), in voxels of its own grid.
+        """Return the velocity of two prepared images, in voxels of its own grid.
+
+        It is (1, d, *shape / stride), or (1, d, *shape) after iterations at full resolution.
 
         Raises
         ------

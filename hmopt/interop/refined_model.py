@@ -72,7 +72,10 @@ class RefinedModel(VelocityModel):
         return self._model.identity
 
     def pair_velocity(self, moving: Image, fixed: Image, setting: Setting) -> Tensor:
-        """Return the refined velocity of two prepared images, (1, d, *shape / stride), found once."""
+        """Return the refined velocity of two prepared images, found once.
+
+        It is (1, d, *shape / stride), or (1, d, *shape) after iterations at full resolution.
+        """
         key = content_hash(_bytes_hash(moving), _bytes_hash(fixed), dict(setting))
         known = self._latest.find(key)
         if known is not None:

@@ -38,7 +38,8 @@ def summary(material: Material, sections: Iterable[Section] = ()) -> Numbers:
     numbers["loss_scale"] = searched.loss_scale
     numbers["scopes"] = _by_family(material)
     numbers |= _joined(sections)
-    numbers = {**_refined_for_the_gap(numbers), **numbers}
+    for name, value in _refined_for_the_gap(numbers).items():
+        numbers.setdefault(name, value)
     cleaned: Numbers = _without_nan(numbers)
     return cleaned
 

@@ -500,11 +500,14 @@ def full_resolution_text(iterations: int) -> str:
     Examples
     --------
     >>> full_resolution_text(5)
-    ' and up to 5 more at the resolution of the images'
+    ', and up to 5 more at the resolution of the images, where the regularizer counts in voxels of these'
     >>> full_resolution_text(0)
     ''
     """
-    return f" and up to {iterations:,} more at the resolution of the images" if iterations else ""
+    if not iterations:
+        return ""
+    where = "at the resolution of the images, where the regularizer counts in voxels of these"
+    return f", and up to {iterations:,} more {where}"
 
 
 def features_text(features: Sequence[str]) -> str:

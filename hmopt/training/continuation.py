@@ -28,6 +28,8 @@ RUNGS = 10
 """Even values of λ, both ends among them."""
 KEPT_BYTES = 2**29
 """Velocities at rungs that stay in memory, those found last."""
+KEPT_BYTES_OF_ENDS = 2**27
+"""The same at full resolution: an inverse is made of the same one."""
 
 
 class Registered(NamedTuple):
@@ -87,7 +89,9 @@ class Continuation:
         self._stride = stride
         self._steps = integration_steps
         self._latest: LatestVelocities[tuple[str, Values]] = LatestVelocities(KEPT_BYTES)
-        self._latest_ends: LatestVelocities[tuple[str, Values]] = LatestVelocities(KEPT_BYTES)
+        self._latest_ends: LatestVelocities[tuple[str, Values]] = LatestVelocities(
+            KEPT_BYTES_OF_ENDS
+        )
 
     @property
     def identity(self) -> str:

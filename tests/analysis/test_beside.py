@@ -226,7 +226,7 @@ def test_costs_are_those_of_the_settings_in_use() -> None:
 
 def test_refined_registrations_of_the_same_model_stand_for_the_study(scores: Floats) -> None:
     alone = replace(scored("alone", scores), model="one model")
-    refined = replace(scored("refined", scores + 0.02), model="one model")
+    refined = replace(scored("refined", scores + 0.02), model="one model", is_refined=True)
     another = replace(scored("another", scores), model="another model")
     engine = scored("engine", scores - 0.01)
     found = set_beside([alone, another, refined, engine], "dice", margin=0.002)
@@ -311,7 +311,7 @@ def test_the_refined_model_is_compared_with_other_methods_in_a_family_of_its_own
     generator = np.random.default_rng(5)
     noisy = [scores + 0.02 * generator.standard_normal(scores.shape) for _ in range(5)]
     alone = replace(scored("alone", noisy[0]), model="one model")
-    refined = replace(scored("refined", noisy[1] + 0.012), model="one model")
+    refined = replace(scored("refined", noisy[1] + 0.012), model="one model", is_refined=True)
     methods = [scored(f"method {place}", values) for place, values in enumerate(noisy[2:])]
     found = set_beside([alone, refined, *methods], "dice", margin=0.002)
     three = [found.difference("refined", method.title) for method in methods]

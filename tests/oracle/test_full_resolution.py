@@ -1,8 +1,10 @@
 """Refinement that ends with a velocity on the grid of the images."""
 
+import pickle
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,18 @@ import torch
 from torch import Tensor
 
 import hmopt
+from hmopt.catalogue.metrics import LOSS
 from hmopt.data.prepared import PreparedCohort
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import LossOptions, NetworkOptions, RefineOptions, read_study
 from hmopt.errors import DeclarationError
 from hmopt.interop.velocity_model import VelocityModel
-from hmopt.losses import bending_energy
+from hmopt.ledger.gap import GapRecord, Stage, write_gap
+from hmopt.losses import bending_energy, squared_gradient
 from hmopt.networks import Hypermorph, RegistrationNetwork
 from hmopt.oracle import (
     AmortizedOracle,
+    EnsembleOracle,
     RefinedOracle,
     TrainingFacts,
     load_oracle,
@@ -111,6 +116,9 @@ def test_the_squared_gradient_of_a_finer_velocity_is_the_same_and_bending_a_quar
     coarse = 0.01 * x.square()
     fine = 0.01 * (identity_grid((32, 32)) / 2).square() * 2
     torch.testing.assert_close(bending_energy(fine), bending_energy(coarse) / 4)
+    # of a linear velocity, whose slopes are the same everywhere
+    coarse_slope, fine_slope = 0.1 * x, 0.1 * identity_grid((32, 32)) / 2 * 2
+    torch.testing.assert_close(squared_gradient(fine_slope), squared_gradient(coarse_slope))
 
 
 def test_finer_velocities_have_the_flow_of_coarse_ones() -> None:
@@ -182,7 +190,10 @@ def test_its_inverse_undoes_it(folder: Path) -> None:
 def test_the_report_tells_it_and_a_change_is_noticed(folder: Path, tmp_path: Path) -> None:
     hmopt.report(folder)
     page = (folder / "report" / "index.html").read_text(encoding="utf-8")
-    assert "and up to 2 more at the resolution of the images" in page
+    assert (
+        ", and up to 2 more at the resolution of the images, where the regularizer counts in"
+        in page
+    )
     copied = tmp_path / "other"
     shutil.copytree(folder, copied)
     declared = (copied / "study.toml").read_text(encoding="utf-8")
@@ -195,7 +206,46 @@ def test_the_report_tells_it_and_a_change_is_noticed(folder: Path, tmp_path: Pat
 def test_the_gap_is_refused(folder: Path) -> None:
     with pytest.raises(DeclarationError, match="--gap: expected refinement on the grid of the"):
         hmopt.search(folder, gap=True)
-    assert StudyFolder(folder).gap is None
+
+
+def test_a_gap_that_was_measured_before_is_not_told_of_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = tmp_path / "study"
+    shutil.copytree(folder, copied)
+    files = StudyFolder(copied)
+    searched = files.searched
+    pairs = tuple(files.measurements().pairs["pair"])
+    stages = tuple(Stage(iterations=n, identity=searched.identity) for n in (0, 3, 200))
+    record = GapRecord(pairs=pairs, settings=((0,),), metrics=("dice",), stages=stages)
+    write_gap(files.gap_file, searched.model_identity, record, searched.space)
+    assert files.gap is None
+    declared = {**searched.declared, "refine": {"iterations": 3}}
+    assert replace(searched, declared=declared).refines_as_gap
+    assert not searched.refines_as_gap
+    features = {**searched.declared, "refine": {"iterations": 3, "features": ["gradient"]}}
+    assert not replace(searched, declared=features).refines_as_gap
+    monkeypatch.setattr(type(searched), "refines_as_gap", True)
+    assert StudyFolder(copied).gap is not None
+
+
+def test_an_ensemble_is_refined_at_full_resolution_too(
+    cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel
+) -> None:
+    members = [
+        AmortizedOracle(make_model(cohort.shape, seed=seed), cohort, facts=FACTS) for seed in (0, 1)
+    ]
+    options = RefineOptions(iterations=3, full_resolution_iterations=2)
+    together = refine(EnsembleOracle(members), options)
+    assert isinstance(together, RefinedOracle)
+    (block,) = together.measure([(70,)], pairs, [LOSS])
+    half = RefinedOracle(EnsembleOracle(members), 3)
+    (before,) = half.measure([(70,)], pairs, [LOSS])
+    # its loss is that of the finer grid: of squared gradients of a smooth velocity nearly the same
+    assert block.values[LOSS].mean() < before.values[LOSS].mean()
+    alone = pickle.loads(pickle.dumps(together))
+    expected = together.displacement((70,), pairs[0])
+    torch.testing.assert_close(alone.displacement((70,), pairs[0]), expected)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +267,7 @@ def test_it_is_refused_where_it_would_do_nothing(
 
 
 def test_other_iterations_keep_the_rest_of_the_declaration(
-    cohort: PreparedCohort, pairs: list[Pair], make_model: MakeModel
+    cohort: PreparedCohort, make_model: MakeModel
 ) -> None:
     declared = RefineOptions(iterations=3, full_resolution_iterations=2, features=["gradient"])
     assert declared.with_iterations(None) == declared

@@ -118,7 +118,10 @@ def test_refinement_of_its_own_and_of_a_model_is_told_apart(material: Material) 
     assert f"minimizing the same loss, {compared}" in text
     refined["refine"] = {"iterations": 25, "full_resolution_iterations": 5}
     text = text_of(replace(material, searched=replace(material.searched, declared=refined)))
-    assert "on its velocity and up to 5 more at the resolution of the images, minimizing" in text
+    assert (
+        "on its velocity, and up to 5 more at the resolution of the images, where the regularizer"
+        in text
+    )
     loss = {**material.searched.loss, "features": ["gradient"]}
     text = text_of(replace(material, searched=replace(material.searched, loss=loss)))
     assert ", computed on gradient magnitudes of the images, R is" in text
@@ -129,7 +132,10 @@ def test_refinement_of_its_own_and_of_a_model_is_told_apart(material: Material) 
     assert "down to that of the setting." in text
     alone["refine"]["full_resolution_iterations"] = 5
     text = text_of(replace(material, searched=replace(material.searched, declared=alone)))
-    assert "down to that of the setting and up to 5 more at the resolution of the images." in text
+    assert (
+        "down to that of the setting, and up to 5 more at the resolution of the images, where"
+        in text
+    )
     assert "refined" not in text.replace("refined where", "")
 
 

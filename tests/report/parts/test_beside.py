@@ -66,8 +66,18 @@ def test_the_score_of_refined_registrations_is_that_of_the_study_with_the_same_m
     for title, score, model in (("plain", 0.7, "a"), ("refined", 0.75, "a"), ("SyN", 0.72, None)):
         scores = np.full((SUBJECTS, 1), score)
         entry = entry_of_scores(title, list(names), (names, names), ["thalamus"], scores)
-        entries.append(replace(entry, model=model, seconds=3.0))
+        is_refined = title == "refined"
+        entries.append(replace(entry, model=model, is_refined=is_refined, seconds=3.0))
     found = refined_numbers(set_beside(entries, "dice", margin=0.002))
     np.testing.assert_allclose(found["dice_held_out_refined"], 0.75)
     assert found["seconds_per_pair_refined"] == 3.0
     assert refined_numbers(set_beside([entries[0], entries[2]], "dice", margin=0.002)) == {}
+    # a refined study with that of its model alone beside it has its own score
+    turned = set_beside([entries[1], entries[0]], "dice", margin=0.002)
+    assert turned.own.source == "refined"
+    assert refined_numbers(turned) == {}
+    # of two refined ones, the one named last
+    further = replace(entries[1], source="full resolution")
+    both = set_beside([*entries, further], "dice", margin=0.002)
+    assert both.own.source == "full resolution"
+    assert both.others[0].source == "SyN"
