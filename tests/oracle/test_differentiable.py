@@ -55,7 +55,7 @@ class Shift(nn.Module):
         still = torch.zeros(count, len(shape) - 1, *shape)
         return torch.cat([along, still], dim=1)
 
-    def displacement(self, velocity: Tensor) -> Tensor:
+    def displacement(self, velocity: Tensor, stride: int | None = None) -> Tensor:
         return velocity
 
 
