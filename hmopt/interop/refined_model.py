@@ -47,11 +47,7 @@ class RefinedModel(VelocityModel):
         self._baked_at: Setting = header.get("setting", {})
         names = [*model.space.names, *self._baked_at]
         pair_loss = known_loss(loss, scale, header.get("spacing_mm"), model.path, names)
-        self._refinement = Refinement(
-            loss=pair_loss.comparing(options.features),
-            iterations=options.iterations,
-            full_resolution_iterations=options.full_resolution_iterations,
-        )
+        self._refinement = Refinement.declared(pair_loss, options)
         if not model.space.names and not self._baked_at:
             raise CheckpointError(
                 f"{model.path}: setting",

@@ -42,8 +42,6 @@ from hmopt.training.identity import check_key, check_steps, training_key
 
 Device = torch.device | str
 
-NO_REFINEMENT = RefineOptions()
-
 
 def open_oracle(
     folder: Path | str,
@@ -148,7 +146,8 @@ def open_registrar_of_file(
     device: Device = "cpu",
     placement: Placement | None = None,
     trust_code: bool = False,
-    refinement: RefineOptions = NO_REFINEMENT,
+    *,
+    refinement: RefineOptions,
 ) -> Registrar:
     """Return a hypermorph of hmopt in a file, as `hmopt compare` keeps, ready for images from outside the cohort.
 
@@ -263,10 +262,7 @@ class ModelSource(ABC):
 
     @abstractmethod
     def registrar(
-        self,
-        device: Device,
-        placement: Placement | None,
-        refinement: RefineOptions = NO_REFINEMENT,
+        self, device: Device, placement: Placement | None, refinement: RefineOptions
     ) -> Registrar:
         """Return what registers files with the model, each registration refined."""
 
@@ -287,10 +283,7 @@ class TrainedHere(ModelSource):
         return load_trained(self.folder, self.study, cohort, device)
 
     def registrar(
-        self,
-        device: Device,
-        placement: Placement | None,
-        refinement: RefineOptions = NO_REFINEMENT,
+        self, device: Device, placement: Placement | None, refinement: RefineOptions
     ) -> Registrar:
         """Return what registers files with the model."""
         return _registrar_of(self.load(device), placement, refinement)
@@ -338,10 +331,7 @@ class OfFile(ModelSource):
         return AmortizedOracle(model.hypermorph, cohort, device, facts=facts)
 
     def registrar(
-        self,
-        device: Device,
-        placement: Placement | None,
-        refinement: RefineOptions = NO_REFINEMENT,
+        self, device: Device, placement: Placement | None, refinement: RefineOptions
     ) -> Registrar:
         """Return what registers files with the model, on the grid of the study's cohort."""
         model = self.load(device)
@@ -398,10 +388,7 @@ class OfEngine(ModelSource):
         return EngineOracle(engine, cohort, device)
 
     def registrar(
-        self,
-        device: Device,
-        placement: Placement | None,
-        refinement: RefineOptions = NO_REFINEMENT,
+        self, device: Device, placement: Placement | None, refinement: RefineOptions
     ) -> Registrar:
         """Return what registers files with the engine, on the grid of the study's cohort."""
         self.check()
@@ -423,10 +410,7 @@ class OfOptimization(ModelSource):
         return self.oracle(cohort, device)
 
     def registrar(
-        self,
-        device: Device,
-        placement: Placement | None,
-        refinement: RefineOptions = NO_REFINEMENT,
+        self, device: Device, placement: Placement | None, refinement: RefineOptions
     ) -> Registrar:
         """Return what registers files, on the grid of the study's cohort."""
         cohort = prepare(self.study, self.folder)

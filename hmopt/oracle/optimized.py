@@ -148,9 +148,5 @@ def make_continuation(
         )
     declared = study.loss.model_dump(mode="json")
     loss = known_loss(declared, scale, cohort.spacing_mm, "study.toml", study.space.names)
-    refinement = Refinement(
-        loss=loss,
-        iterations=options.iterations,
-        full_resolution_iterations=options.full_resolution_iterations,
-    )
+    refinement = Refinement.declared(loss, options)
     return Continuation(refinement, study.space, stride, study.network.integration_steps)

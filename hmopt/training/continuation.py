@@ -82,9 +82,7 @@ class Continuation:
     def __init__(
         self, refinement: Refinement, space: Space, stride: int, integration_steps: int
     ) -> None:
-        self._rung = replace(refinement, full_resolution_iterations=0)
-        self._end = replace(refinement, iterations=0)
-        self._identity = refinement.identity
+        self._refinement = refinement
         self._space = space
         self._stride = stride
         self._steps = integration_steps
@@ -101,7 +99,9 @@ class Continuation:
         if LADDER_BY in names:
             ladder = self._space.hyperparameters[names.index(LADDER_BY)]
             rungs = [ladder.value(rung) for rung in even_indices(ladder, RUNGS)]
-        return content_hash("continuation", self._identity, self._stride, self._steps, names, rungs)
+        return content_hash(
+            "continuation", self._refinement.identity, self._stride, self._steps, names, rungs
+        )
 
     def chain(self, setting: Setting) -> list[Setting]:
         """Return the settings that a registration passes: the rungs above, and the setting itself."""
@@ -138,9 +138,11 @@ class Continuation:
         sides = [side // self._stride for side in shape]
         velocities = list(moving.new_zeros(count, len(shape), *sides))
         seconds = [0.0] * count
-        stages = [(step, self._rung, self._latest) for step in self.chain(setting)]
-        if self._end.full_resolution_iterations:
-            stages.append((setting, self._end, self._latest_ends))
+        of_rung = replace(self._refinement, full_resolution_iterations=0)
+        stages = [(step, of_rung, self._latest) for step in self.chain(setting)]
+        if self._refinement.full_resolution_iterations:
+            of_end = replace(self._refinement, iterations=0)
+            stages.append((setting, of_end, self._latest_ends))
         for step, refinement, latest in stages:
             values = tuple(step[name] for name in self._space.names)
             rows = []
@@ -164,5 +166,5 @@ class Continuation:
 
     def integrated(self, velocity: Tensor, stride: int | None = None) -> Tensor:
         """Return the displacements of velocities, as `registered` returns them: (n, d, *shape), in voxels."""
-        stride = stride or self._end.final_stride or self._stride
+        stride = stride or self._refinement.final_stride or self._stride
         return velocity_to_displacement(velocity, self._steps, stride)

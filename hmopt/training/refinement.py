@@ -7,7 +7,6 @@ is left of this *amortization gap*.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from hmopt.catalogue import (
     find_regularizer,
     find_similarity,
 )
-from hmopt.declaration import LossOptions
+from hmopt.declaration import LossOptions, RefineOptions
 from hmopt.declaration.model import Feature, check_features
 from hmopt.errors import CheckpointError, DeclarationError
 from hmopt.files import checked, content_hash
@@ -286,6 +285,21 @@ class Refinement:
     iterations: int
     full_resolution_iterations: int = 0
 
+    @classmethod
+    def declared(cls, loss: PairLoss, options: RefineOptions) -> "Refinement":
+        """Return the refinement that `[refine]` declares, of a loss as it was trained.
+
+        Raises
+        ------
+        DeclarationError
+            If the similarity does not take the declared features.
+        """
+        return cls(
+            loss=loss.comparing(options.features),
+            iterations=options.iterations,
+            full_resolution_iterations=options.full_resolution_iterations,
+        )
+
     @property
     def identity(self) -> str:
         """Hash of everything that decides what a velocity becomes."""
@@ -328,50 +342,58 @@ class Refinement:
         """
         together = _pairs_together(fixed)
         parts = []
-        for start in range(0, len(fixed), together):
-            some = slice(start, start + together)
-            part = self._refined(velocity[some], moving[some], fixed[some], setting, integrate)
-            parts.append(part)
+        with torch.inference_mode(False), torch.enable_grad():
+            for start in range(0, len(fixed), together):
+                some = slice(start, start + together)
+                pairs = _Pairs(
+                    loss=self.loss,
+                    moving=_outside_inference(moving[some]),
+                    fixed=_outside_inference(fixed[some]),
+                    setting=setting,
+                    integrate=integrate,
+                )
+                found = self._minimum(pairs, _outside_inference(velocity[some]))
+                parts.append(found)
         return Minimum(
             fields=torch.cat([part.fields for part in parts]),
             converged=torch.cat([part.converged for part in parts]),
         )
 
-    def _refined(
-        self,
-        velocity: Tensor,
-        moving: Tensor,
-        fixed: Tensor,
-        setting: Setting,
-        integrate: Integrate,
-    ) -> Minimum:
+    def _minimum(self, pairs: "_Pairs", velocity: Tensor) -> Minimum:
         """Return the minima of pairs that are refined together."""
-        stride = fixed.shape[2] // velocity.shape[2]
-        with torch.inference_mode(False), torch.enable_grad():
-            # tensors of inference mode take no part in gradients; copies do
-            start = _outside_inference(velocity)
-            of_moving = _outside_inference(moving)
-            of_fixed = _outside_inference(fixed)
+        stride = pairs.fixed.shape[2] // velocity.shape[2]
+        found = minimize(pairs.losses_at(stride), velocity, self.iterations)
+        if not self.full_resolution_iterations:
+            return found
+        finer = refine_displacement(found.fields, stride)
+        return minimize(pairs.losses_at(1), finer, self.full_resolution_iterations)
 
-            def evaluate(
-                trial: Tensor, rows: Sequence[int], trial_stride: int
-            ) -> tuple[Tensor, Tensor]:
-                chosen = list(rows)
-                wanted = trial.requires_grad_()
-                displacement = integrate(wanted, trial_stride)
-                losses = self.loss.values(
-                    of_moving[chosen], of_fixed[chosen], wanted, displacement, setting
-                )
-                total = losses.sum()
-                (gradient,) = torch.autograd.grad(total, wanted)
-                return losses.detach(), gradient
 
-            found = minimize(partial(evaluate, trial_stride=stride), start, self.iterations)
-            if not self.full_resolution_iterations:
-                return found
-            finer = refine_displacement(found.fields, stride)
-            at_full_resolution = partial(evaluate, trial_stride=1)
-            return minimize(at_full_resolution, finer, self.full_resolution_iterations)
+@dataclass(frozen=True, kw_only=True)
+class _Pairs:
+    """Pairs that are refined together, and what else decides their losses but the velocity."""
+
+    loss: PairLoss
+    moving: Tensor
+    fixed: Tensor
+    setting: Setting
+    integrate: Integrate
+
+    def losses_at(self, stride: int) -> Evaluate:
+        """Return the function that evaluates velocities of a stride."""
+
+        def evaluate(trial: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+            chosen = list(rows)
+            wanted = trial.requires_grad_()
+            displacement = self.integrate(wanted, stride)
+            losses = self.loss.values(
+                self.moving[chosen], self.fixed[chosen], wanted, displacement, self.setting
+            )
+            total = losses.sum()
+            (gradient,) = torch.autograd.grad(total, wanted)
+            return losses.detach(), gradient
+
+        return evaluate
 
 
 def minimize(evaluate: Evaluate, start: Tensor, iterations: int) -> Minimum:
@@ -582,4 +604,5 @@ def _pairs_together(images: Tensor) -> int:
 
 
 def _outside_inference(tensor: Tensor) -> Tensor:
+    """Return a tensor that can take part in gradients, which those of inference mode cannot; copies can."""
     return tensor.clone() if tensor.is_inference() else tensor.detach()

@@ -38,6 +38,7 @@ from hmopt.spatial import identity_grid, refine_displacement, velocity_to_displa
 from hmopt.study_folder import StudyFolder
 from hmopt.training import refinement
 from hmopt.training.refinement import PairLoss, Refinement, minimize
+from tests.training.made_up_images import blobs
 
 MakeModel = Callable[..., Hypermorph]
 SETTING = {"regularization": 0.2}
@@ -49,24 +50,12 @@ def network() -> RegistrationNetwork:
     return RegistrationNetwork(options, (32, 32))
 
 
-def blobs() -> tuple[Tensor, Tensor]:
-    """Two pairs of images (2, 1, 16, 16) of one soft blob each."""
-    generator = np.random.default_rng(0)
-    images = []
-    for _ in range(4):
-        middle = 8 + generator.normal(0, 1, (2, 1, 1))
-        distance = np.linalg.norm(np.indices((16, 16)) - middle, axis=0)
-        images.append(np.exp(-((distance / 4) ** 2)).astype(np.float32))
-    stacked = torch.from_numpy(np.stack(images)).unsqueeze(1)
-    return stacked[:2], stacked[2:]
-
-
 def integrate(velocity: Tensor, stride: int) -> Tensor:
     return velocity_to_displacement(velocity, steps=3, stride=stride)
 
 
 def refined(iterations: int, full_resolution_iterations: int, rows: slice = slice(None)) -> Tensor:
-    moving, fixed = (images[rows] for images in blobs())
+    moving, fixed = (images[rows] for images in blobs((16, 16), count=2))
     to_minimum = Refinement(
         loss=PairLoss(options=LossOptions(similarity="mse"), scale=10.0, spacing=None),
         iterations=iterations,
@@ -78,7 +67,7 @@ def refined(iterations: int, full_resolution_iterations: int, rows: slice = slic
 
 def own_losses(velocity: Tensor) -> Tensor:
     """The losses of velocities on the grid of the images, (2,)."""
-    moving, fixed = blobs()
+    moving, fixed = blobs((16, 16), count=2)
     residual = warp(moving, integrate(velocity, 1)) - fixed
     similarities = residual.square().flatten(1).mean(1)
     slopes = [velocity.diff(dim=axis).square().flatten(1).mean(1) for axis in (2, 3)]

@@ -19,6 +19,7 @@ from hmopt.training.refinement import (
     known_loss,
     minimize,
 )
+from tests.training.made_up_images import blobs
 
 SETTING = {"regularization": 0.2}
 SIMILARITIES = ("mse", "lncc", "mutual_information")
@@ -27,19 +28,6 @@ SIMILARITIES = ("mse", "lncc", "mutual_information")
 def pair_loss(similarity: str = "mse", spacing: tuple[float, ...] | None = None) -> PairLoss:
     options = LossOptions(similarity=similarity, window=5)
     return PairLoss(options=options, scale=10.0, spacing=spacing)
-
-
-def blobs(shape: tuple[int, ...], count: int = 3) -> tuple[Tensor, Tensor]:
-    """Moving and fixed images (count, 1, *shape) of one soft blob each, somewhere."""
-    generator = np.random.default_rng(0)
-    images = []
-    for _ in range(2 * count):
-        middle = np.array(shape) / 2 + generator.normal(0, 1, len(shape))
-        place = middle.reshape(-1, *[1] * len(shape))
-        distance = np.linalg.norm(np.indices(shape) - place, axis=0)
-        images.append(np.exp(-((distance / 4) ** 2)).astype(np.float32))
-    stacked = torch.from_numpy(np.stack(images)).unsqueeze(1)
-    return stacked[:count], stacked[count:]
 
 
 def integrate(velocity: Tensor, stride: int = 2) -> Tensor:
