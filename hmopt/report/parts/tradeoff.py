@@ -256,6 +256,8 @@ def front_figure(front: Front, marked: Mapping[str, Setting | None]) -> Figure:
         for axis in (horizontal, vertical)
     ]
     axes.set(xlabel=units[0], ylabel=units[1])
+    # small shares have long numbers
+    axes.locator_params(axis="x", nbins=5)
     axes.legend(loc="best")
     return figure
 
