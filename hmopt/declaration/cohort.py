@@ -16,6 +16,9 @@ Slice = Annotated[int, Field(ge=0, le=100_000)]
 MOST_SUBJECTS = 10_000_000
 Subjects = Annotated[int, Field(strict=True, ge=0, le=MOST_SUBJECTS)] | list[str]
 
+NOT_PUBLISHED = "not-published.csv"
+"""In place of the manifest in the declaration of a published folder."""
+
 _PLACEMENT_OF_ALIGN = {"none": "centre", "affine": "affine"}
 
 

@@ -29,7 +29,13 @@ from hmopt.catalogue import (
     weighted_terms,
 )
 from hmopt.csv_tables import is_one_line
-from hmopt.declaration.cohort import CohortOptions, PairsOptions, PreprocessingOptions, SplitOptions
+from hmopt.declaration.cohort import (
+    NOT_PUBLISHED,
+    CohortOptions,
+    PairsOptions,
+    PreprocessingOptions,
+    SplitOptions,
+)
 from hmopt.declaration.model import (
     HypernetworkOptions,
     HyperparameterOptions,
@@ -125,6 +131,12 @@ class Study(Options):
             else:
                 complete[name] = declared  # which is refused
         return complete
+
+    @property
+    def is_published(self) -> bool:
+        """Whether somebody else declared it and published it without its cohort."""
+        manifest = self.cohort.manifest
+        return manifest is not None and manifest.name == NOT_PUBLISHED
 
     @property
     def space(self) -> Space:

@@ -139,12 +139,20 @@ class Registrar:
         How images are brought to the model's grid.
     placement
         How the two images are laid on the prepared grid; None: as the preparation says.
+    space
+        The model's hyperparameters with the steps and defaults of a study; None: with its own.
     """
 
     def __init__(
-        self, model: Model, preparation: Preparation, placement: Placement | None = None
+        self,
+        model: Model,
+        preparation: Preparation,
+        placement: Placement | None = None,
+        *,
+        space: Space | None = None,
     ) -> None:
         self._model = model
+        self._space = model.space if space is None else space
         self._preparation = preparation
         if placement is not None:
             declared = preparation.preprocessing.model_copy(update={"placement": placement})
@@ -163,7 +171,7 @@ class Registrar:
     @property
     def space(self) -> Space:
         """The hyperparameters that the model is conditioned on."""
-        return self._model.space
+        return self._space
 
     def register(self, moving: Path, fixed: Path, setting: Setting) -> RegisteredFiles:
         """Register a moving to a fixed file.

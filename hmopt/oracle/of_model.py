@@ -27,6 +27,8 @@ class ModelOracle(RegisteringOracle):
         Where metrics are computed.
     batch
         Pairs at a time; values do not depend on it. Left out: as many as fit well.
+    space
+        The model's hyperparameters with the steps and defaults of a study; None: with its own.
     """
 
     def __init__(
@@ -35,15 +37,18 @@ class ModelOracle(RegisteringOracle):
         cohort: PreparedCohort,
         device: torch.device | str = "cpu",
         batch: int | None = None,
+        *,
+        space: Space | None = None,
     ) -> None:
         super().__init__(cohort, device, batch)
         self._model = model
+        self._space = model.space if space is None else space
         self._identity = content_hash("file", model.identity, cohort.measured_identity)
 
     @property
     def space(self) -> Space:
         """The hyperparameters that the model is conditioned on."""
-        return self._model.space
+        return self._space
 
     @property
     def identity(self) -> str:

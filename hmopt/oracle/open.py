@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -105,7 +105,8 @@ def open_registrar(
     placement
         How the two images are laid on the prepared grid; None: as those of the cohort were.
     trust_code
-        Whether the Python file that makes the network of a model without a study may be run.
+        Whether the Python file that makes the network of a model without a study, or of a
+        published one, may be run.
     iterations
         How many refine each registration; None: as many as the study declares.
 
@@ -126,7 +127,7 @@ def open_registrar(
         return _registrar_of(alone, placement, refinement)
     study = files.study
     refinement = study.refine.with_iterations(iterations)
-    return source_of(files.path, study).registrar(device, placement, refinement)
+    return source_of(files.path, study, trust_code).registrar(device, placement, refinement)
 
 
 def _published_refinement(model: OwnModel) -> RefineOptions:
@@ -177,7 +178,8 @@ def model_of(folder: Path | str | StudyFolder, trust_code: bool = False) -> File
     folder
         The folder. Of one whose model was trained there, only the model is needed.
     trust_code
-        Whether the Python file that makes the network of a model without a study may be run.
+        Whether the Python file that makes the network of a model without a study, or of a
+        published one, may be run.
 
     Raises
     ------
@@ -187,7 +189,7 @@ def model_of(folder: Path | str | StudyFolder, trust_code: bool = False) -> File
     files = StudyFolder.of(folder)
     if not files.is_declared:
         return load_model(files.model_file(), trust_code=trust_code)
-    return source_of(files.path, files.study).load("cpu")
+    return source_of(files.path, files.study, trust_code).load("cpu")
 
 
 def load_oracle(
@@ -228,11 +230,14 @@ class ModelSource(ABC):
         The study folder.
     study
         Its declaration.
+    trust_code
+        Whether the Python file of a published folder may be run.
     """
 
-    def __init__(self, folder: Path, study: Study) -> None:
+    def __init__(self, folder: Path, study: Study, trust_code: bool = False) -> None:
         self.folder = folder
         self.study = study
+        self.trust_code = trust_code
 
     def check(self) -> None:  # noqa: B027 (most sources need no check before images are prepared)
         """Refuse what cannot work whatever the images are, before they are prepared."""
@@ -274,9 +279,11 @@ class TrainedHere(ModelSource):
         """Return the model at the end of its training."""
         path = StudyFolder(self.folder).model_file()
         declared_order = list(self.study.hyperparameters)
-        # the network that the study itself declares
+        # the network of a study of one's own, which declares it
+        is_trusted = self.trust_code or not self.study.is_published
         has_own = self.study.network.callable is not None
-        return own_model.read(path, device, declared_order, trust_code=has_own)
+        model = own_model.read(path, device, declared_order, trust_code=has_own and is_trusted)
+        return _on_declared_lattice(model, self.study)
 
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the oracle of the model at the end of its training."""
@@ -306,7 +313,12 @@ class OfFile(ModelSource):
     def load(self, device: Device) -> FileModel:
         """Return the model in the file, for images as hmopt prepares them."""
         trust_code = self.study.model.trust_code
-        return in_ras(load_model(self.file, device, trust_code=trust_code))
+        model = load_model(self.file, device, trust_code=trust_code)
+        if isinstance(model, HypermorphModel):
+            return _on_declared_lattice(model, self.study)
+        if model.space.names:
+            check_hyperparameters(self.file, model.space, self.study)
+        return in_ras(model)
 
     def oracle(self, cohort: PreparedCohort, device: Device) -> RegisteringOracle:
         """Return the oracle of the model, if the cohort was prepared as the model asks."""
@@ -319,14 +331,11 @@ class OfFile(ModelSource):
                 advice="Register with it, or search the model from which it was baked.",
             )
         if not isinstance(model, HypermorphModel):
-            check_hyperparameters(self.file, model.space, self.study)
             check_prepared(self.file, model, cohort)
-            return ModelOracle(model, cohort, device)
+            return ModelOracle(model, cohort, device, space=self.study.space)
         header = model.header
         check_header(self.file, header, needed=["preprocessing"])
         check_grid(self.file, header, self.study, cohort)
-        check_hyperparameters(self.file, model.space, self.study)
-        model.hypermorph.space = self.study.space
         facts = facts_of(header, header.get("loss"), cohort.spacing_mm)
         return AmortizedOracle(model.hypermorph, cohort, device, facts=facts)
 
@@ -335,16 +344,20 @@ class OfFile(ModelSource):
     ) -> Registrar:
         """Return what registers files with the model, on the grid of the study's cohort."""
         model = self.load(device)
-        if isinstance(model, BakedModel):
-            return _registrar_of(model, placement, refinement)
-        if isinstance(model, HypermorphModel) and self._is_prepared_as(model):
+        if self._takes_images_as_trained(model):
             return _registrar_of(model, placement, refinement)
         cohort = prepare(self.study, self.folder)
         preparation = cohort_preparation(cohort, self.study.preprocessing)
-        return Registrar(refined_model(model, refinement), preparation, placement)
+        return Registrar(
+            refined_model(model, refinement), preparation, placement, space=self.study.space
+        )
 
-    def _is_prepared_as(self, model: FileModel) -> bool:
-        """Tell whether the study prepares its images as those of the model's training were."""
+    def _takes_images_as_trained(self, model: FileModel) -> TypeGuard[OwnModel]:
+        """Tell whether images are prepared as those of the model's training were, by its header alone."""
+        if isinstance(model, BakedModel):
+            return True
+        if not isinstance(model, HypermorphModel):
+            return False
         own = self.study.preprocessing
         trained = model.preprocessing
         keys = {"shape", "placement", "slices", "normalization", "background"}
@@ -371,7 +384,8 @@ class OfStudy(OfFile):
         declaration = read_of_others(path)
         declared_order = None if declaration is None else list(declaration.hyperparameters)
         trust_code = self.study.model.trust_code
-        return own_model.read(self.file, device, declared_order, trust_code=trust_code)
+        model = own_model.read(self.file, device, declared_order, trust_code=trust_code)
+        return _on_declared_lattice(model, self.study)
 
 
 class OfEngine(ModelSource):
@@ -431,15 +445,28 @@ SOURCES: Mapping[str, type[ModelSource]] = {
 """By `model.source`: the one place that tells kinds of models apart."""
 
 
-def source_of(folder: Path, study: Study) -> ModelSource:
+def source_of(folder: Path, study: Study, trust_code: bool = False) -> ModelSource:
     """Return where the model of a study comes from."""
     declared = study.model.source
     kind = SOURCES[declared]
-    return kind(folder, study)
+    return kind(folder, study, trust_code)
+
+
+def _on_declared_lattice(model: HypermorphModel, study: Study) -> HypermorphModel:
+    """Return a model with the steps and defaults that a study declares, which may change after training.
+
+    Raises
+    ------
+    CheckpointError
+        If names, ranges or priors differ, which may not.
+    """
+    check_hyperparameters(model.path, model.space, study)
+    model.hypermorph.space = study.space
+    return model
 
 
 def _registrar_of(
-    model: HypermorphModel | BakedModel,
+    model: OwnModel,
     placement: Placement | None,
     refinement: RefineOptions,
 ) -> Registrar:

@@ -25,6 +25,7 @@ from hmopt.declaration import (
     SplitOptions,
     Study,
 )
+from hmopt.declaration.cohort import NOT_PUBLISHED
 from hmopt.declaration.document import write_document
 from hmopt.declaration.model import network_file
 from hmopt.errors import DeclarationError, sides_text
@@ -309,7 +310,7 @@ def harmless(study: Study) -> Study | None:
     if study.plugins:
         return None
     cohort = CohortOptions(
-        manifest=Path("not-published.csv"),
+        manifest=Path(NOT_PUBLISHED),
         **study.cohort.model_dump(
             include={"structures", "minimum_voxels", "spacing_known", "license", "citation"}
         ),

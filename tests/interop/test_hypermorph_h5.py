@@ -12,10 +12,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+import hmopt
 from hmopt.errors import CheckpointError, DataError, DeclarationError
 from hmopt.interop.hypermorph_h5 import HyperVxmModel, read
 from hmopt.interop.load import load_model
-from hmopt.oracle import open_oracle
+from hmopt.oracle import open_oracle, open_registrar
 from hmopt.spatial import warp
 from tests.interop.keras_models import (
     Tensors,
@@ -202,6 +203,25 @@ def test_a_study_is_searched_with_it(file: Path, tmp_path: Path) -> None:
     assert {block.index for block in blocks} == {(0,), (200,)}
     dice = np.concatenate([block.values["dice"] for block in blocks])
     assert ((dice > 0.2) & (dice < 1)).all()
+
+
+def test_steps_and_default_are_those_of_the_study(file: Path, tmp_path: Path) -> None:
+    study = study_of(tmp_path / "study", file, (16, 24))
+    with (study / "study.toml").open("a") as declaration:
+        declaration.write("[hyperparameters.regularization]\nstep = 0.1\ndefault = 0.3\n")
+        declaration.write('[search]\ncoarse = 3\nrefinements = 0\nreported = ["folding"]\n')
+        declaration.write("min_paired_subjects = 3\n")
+    hmopt.search(study, device="cpu")
+    measured = hmopt.StudyFolder(study).measurements()
+    values = [measured.space.setting(index)["regularization"] for index in measured.settings]
+    assert 0.3 in values
+    assert 0.5 not in values  # the default of the file, which nobody asked for
+    hmopt.report(study)
+    images = sorted((study / "imagesTr").glob("*"))[:2]
+    assert open_registrar(study).space.default == {"regularization": 0.3}
+    assert hmopt.register(study, *images, moved=tmp_path / "moved.nii.gz").setting in [
+        {"regularization": value} for value in values
+    ]
 
 
 def test_a_study_of_several_hyperparameters_declares_them_all(tmp_path: Path) -> None:

@@ -240,6 +240,14 @@ def test_the_file_of_the_network_is_published_with_the_model(study: Path, tmp_pa
     ours = hmopt.load_model(study / "model.safetensors", trust_code=True)
     theirs = hmopt.load_model(made.folder, trust_code=True)
     assert theirs.identity == ours.identity
+    images = sorted((study / "data" / "images").glob("*"))[:2]
+    with pytest.raises(CheckpointError, match="needs no code of its own"):
+        hmopt.register(made.folder, *images, setting=SETTING)
+    with pytest.raises(CheckpointError, match="needs no code of its own"):
+        hmopt.bake(made.folder, format="torch", output=tmp_path / "b.pt", setting=SETTING)
+    moved = hmopt.register(made.folder, *images, setting=SETTING, trust_code=True)
+    expected = hmopt.register(study, *images, setting=SETTING)
+    np.testing.assert_array_equal(moved.moved_image.get_fdata(), expected.moved_image.get_fdata())
 
 
 def test_a_study_says_whether_code_of_its_model_is_trusted(study: Path, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from hmopt.declaration import read_study
 from hmopt.errors import CheckpointError, DeclarationError
 from hmopt.ledger import Ledger
 from hmopt.networks import architecture, build_hypermorph, save_hypermorph
-from hmopt.oracle import load_checkpoints, open_oracle
+from hmopt.oracle import load_checkpoints, open_oracle, open_registrar
+from hmopt.oracle.open import model_of
 from hmopt.training import training_key
 
 STUDY = """
@@ -128,6 +129,16 @@ def test_default_and_lattice_can_change_after_training(folder: Path) -> None:
     assert oracle.identity == before.identity
     assert oracle.space.hyperparameters[0].points == 5
     assert oracle.space.default == {"regularization": 0.25}
+
+
+def test_a_default_of_after_the_training_is_that_of_register_and_bake(folder: Path) -> None:
+    declared = "\n[hyperparameters.regularization]\nstep = 0.25\ndefault = 0.25\n"
+    (folder / "study.toml").write_text(STUDY + declared)
+    assert open_registrar(folder).space.default == {"regularization": 0.25}
+    assert model_of(folder).space.hyperparameters[0].points == 5
+    (folder / "study.toml").write_text(STUDY + declared + "high = 0.5\n")
+    with pytest.raises(CheckpointError, match="as those that the model was trained with"):
+        open_registrar(folder)
 
 
 def test_model_of_another_split_is_refused(folder: Path) -> None:
