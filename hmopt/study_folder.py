@@ -634,7 +634,7 @@ class StudyFolder(_SearchFiles):
         return Ledger(self.ledger_folder)
 
     def measurements(self, model: Model = "full") -> Measurements:
-        """Read what was measured of a model: from the ledger, or from the committed results where there is none.
+        """Read what a search measured of a model: from the ledger, or from the committed results where there is none.
 
         Parameters
         ----------
@@ -649,7 +649,8 @@ class StudyFolder(_SearchFiles):
         """
         if not self.has_ledger:
             return read_measurements(self.results.measurements_file(model))
-        return self._read_ledger(model, self.searched.metrics_of(model))
+        measured = self._read_ledger(model, self.searched.metrics_of(model))
+        return self._of_search(measured) if model == "full" else measured
 
     def dense_measurements(self) -> Measurements | None:
         """Read the optimized metric and folding at every setting of the lattice; None where some were not measured.
@@ -669,7 +670,7 @@ class StudyFolder(_SearchFiles):
         return measurements if has_all else None
 
     def measurements_of_part(self, part: Part) -> Measurements:
-        """Read some pairs, labels and metrics of the model, at every setting at which all these were measured.
+        """Read some pairs, labels and metrics of the model, at every setting of the search at which all were measured.
 
         Raises
         ------
@@ -679,9 +680,10 @@ class StudyFolder(_SearchFiles):
         if not self.has_ledger:
             return read_measurements(self.results.measurements_file(), part)
         searched = self.searched
-        return self.ledger.measurements(
+        measured = self.ledger.measurements(
             searched.identity, searched.space, part.pairs, part.metrics, part.labels
         )
+        return self._of_search(measured)
 
     def baseline_measurements(self, baseline: Baseline) -> Measurements:
         """Read the optimized metric and folding of a baseline, at every setting where all pairs were measured.
@@ -775,6 +777,11 @@ class StudyFolder(_SearchFiles):
             )
         space = searched.space_of(model)
         return self.ledger.measurements(identity, space, self.pairs, metrics, searched.labels)
+
+    def _of_search(self, measured: Measurements) -> Measurements:
+        """Return the measurements at the settings of the search alone."""
+        settings = self.searched.settings
+        return measured if settings is None else measured.at(settings)
 
     # --- working on it
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, NonNegativeInt
 
-from hmopt.declaration import SearchOptions, Study
+from hmopt.declaration import RefineOptions, SearchOptions, Study
 from hmopt.declaration.model import features_of
 from hmopt.declaration.renamed import current_names
 from hmopt.declaration.study import check_ranges, check_sections
@@ -17,7 +17,7 @@ from hmopt.errors import HmoptError, LedgerError
 from hmopt.files import checked, content_hash, one_line, write_json
 from hmopt.records import CHECKPOINTS, Checkpoint
 from hmopt.schemas import Record
-from hmopt.space import Hyperparameter, Space
+from hmopt.space import Hyperparameter, Index, Space
 
 ADVICE = "Restore it from a copy, or run `hmopt search` again: what was measured is kept."
 EXPECTED = "what `hmopt search` wrote"
@@ -104,6 +104,9 @@ class Searched:
         How many pairs were measured at how many settings; None where an earlier version searched.
     versions
         By distribution: the version that searched, as of `torch`; empty where an earlier version searched.
+    settings
+        Lattice indices that the search measured on all pairs, sorted: what else the ledger holds of the model, as
+        after `hmopt search --dense`, is no part of it. None where an earlier version searched.
     """
 
     name: str
@@ -127,6 +130,7 @@ class Searched:
     model_hash: str | None = field(default=None, compare=False)
     spent: Spent | None = None
     versions: Mapping[str, str] = field(default_factory=dict, compare=False)
+    settings: tuple[Index, ...] | None = None
 
     @property
     def registrations(self) -> int | None:
@@ -156,22 +160,12 @@ class Searched:
         return self.identity_file or self.model_identity
 
     @property
-    def refine_iterations(self) -> int:
-        """Iterations that refined each registration; 0: none."""
-        declared = self.declared.get("refine", {})
-        return int(declared.get("iterations", 0))
-
-    @property
-    def refine_features(self) -> list[str] | None:
-        """What the similarity compared in the refinement; None: what it compared in training."""
-        features: list[str] | None = self.declared.get("refine", {}).get("features")
-        return None if features == self.trained_features else features
-
-    @property
-    def refine_full_resolution_iterations(self) -> int:
-        """Further iterations, with a velocity on the grid of the images; 0: none."""
-        declared = self.declared.get("refine", {})
-        return int(declared.get("full_resolution_iterations", 0))
+    def refine(self) -> RefineOptions:
+        """How each registration was refined; its features only where they are not those of training."""
+        options = RefineOptions.model_validate(self.declared.get("refine", {}))
+        if options.features != self.trained_features:
+            return options
+        return options.model_copy(update={"features": None})
 
     @property
     def refines_as_gap(self) -> bool:
@@ -179,7 +173,7 @@ class Searched:
 
         These lower the loss of training on the grid of the predicted velocity.
         """
-        return self.refine_features is None and not self.refine_full_resolution_iterations
+        return self.refine.features is None and not self.refine.full_resolution_iterations
 
     @property
     def trained_features(self) -> list[str]:
@@ -251,6 +245,7 @@ class _SearchFile(Record):
     model_hash: str | None = None
     spent: Spent | None = None
     versions: dict[Annotated[str, Field(min_length=1)], Annotated[str, Field(min_length=1)]] = {}
+    settings: Annotated[list[tuple[NonNegativeInt, ...]], Field(min_length=1)] | None = None
 
     def hyperparameters(self) -> Space:
         """Return the space of the settings."""
@@ -272,7 +267,7 @@ def write_searched(path: Path, searched: Searched, pairs: pd.DataFrame) -> None:
     pairs
         The table of pairs that was searched, whose hash is written.
     """
-    content = {
+    content: dict[str, Any] = {
         "name": searched.name,
         "identity": searched.identity,
         "identity_quarter": searched.identity_quarter,
@@ -299,6 +294,8 @@ def write_searched(path: Path, searched: Searched, pairs: pd.DataFrame) -> None:
         content["identity_file"] = searched.identity_file
     if searched.versions:
         content["versions"] = dict(searched.versions)
+    if searched.settings is not None:
+        content["settings"] = searched.settings
     write_json(path, content)
 
 
@@ -347,6 +344,7 @@ def parse_searched(content: Mapping[str, Any], path: Path) -> Searched:
     values["labels"] = tuple(found.labels)
     values["spacing_mm"] = None if found.spacing_mm is None else tuple(found.spacing_mm)
     values["space"] = space
+    values["settings"] = None if found.settings is None else tuple(found.settings)
     values["loss"] = loss
     values["declared"] = declared
     return Searched(**values)
@@ -422,9 +420,9 @@ def changed_keys(study: Study, searched: Searched) -> Iterator[tuple[str, str, s
     yield from _differences(
         "refine",
         {
-            "iterations": searched.refine_iterations,
-            "full_resolution_iterations": searched.refine_full_resolution_iterations,
-            "features": searched.refine_features or searched.trained_features,
+            "iterations": searched.refine.iterations,
+            "full_resolution_iterations": searched.refine.full_resolution_iterations,
+            "features": searched.refine.features or searched.trained_features,
         },
         {
             "iterations": study.refine.iterations,

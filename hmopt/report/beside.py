@@ -222,7 +222,7 @@ class _Folder:
             search_is_complete=is_complete,
             registrations=self.registrations,
             model=self.searched.model_identity,
-            is_refined=self.searched.refine_iterations > 0,
+            is_refined=self.searched.refine.iterations > 0,
         )
 
 

@@ -213,7 +213,7 @@ def _preprocessing(study: Study) -> list[str]:
 def _model(material: Material, citations: _Citations) -> list[str]:
     searched = material.searched
     study = material.study
-    further = full_resolution_text(searched.refine_full_resolution_iterations)
+    further = full_resolution_text(searched.refine.full_resolution_iterations)
     sentences: list[str] = []
     if searched.source == "trained":
         sentences += _trained(material, citations)
@@ -233,7 +233,7 @@ def _model(material: Material, citations: _Citations) -> list[str]:
         velocity = citations.of(references.STATIONARY_VELOCITY)
         sentences.append(
             "No network was trained: each pair was registered by minimizing its loss over a stationary velocity "
-            f"field{velocity}, with up to {searched.refine_iterations:,} iterations of L-BFGS{lbfgs} at each of "
+            f"field{velocity}, with up to {searched.refine.iterations:,} iterations of L-BFGS{lbfgs} at each of "
             "ten evenly spaced values of λ, from the strongest regularization down to that of the setting"
             f"{further}."
         )
@@ -241,14 +241,14 @@ def _model(material: Material, citations: _Citations) -> list[str]:
         sentences += _engine(material, citations)
     if searched.engine is None and searched.loss:
         sentences += _loss(material, citations)
-    refined = searched.refine_iterations and searched.source != "optimize"
+    refined = searched.refine.iterations and searched.source != "optimize"
     if refined and study is not None:
         lbfgs = citations.of(references.LBFGS)
         without = ""
         if "label_weight" in searched.space.names:
             without = " without its overlap term"
         sentences.append(
-            f"Each registration was refined by up to {searched.refine_iterations:,} iterations of L-BFGS{lbfgs} on "
+            f"Each registration was refined by up to {searched.refine.iterations:,} iterations of L-BFGS{lbfgs} on "
             f"its velocity{further}, minimizing the same loss{without}{_refined_features(searched)}."
         )
     return sentences
@@ -256,7 +256,7 @@ def _model(material: Material, citations: _Citations) -> list[str]:
 
 def _refined_features(searched: Searched) -> str:
     """Return what the similarity of a refinement compared, where that was not what training compared."""
-    features = searched.refine_features
+    features = searched.refine.features
     return "" if features is None else f", with the similarity {features_text(features)}"
 
 

@@ -553,7 +553,7 @@ def declared(material: Material) -> Entries:
         entries.append(("Model", ELSEWHERE[material.searched.source]))
     if engine is None and material.searched.loss:
         entries.append(("Loss", _loss(material)))
-    if material.searched.refine_iterations:
+    if material.searched.refine.iterations:
         entries.append(("Refinement", _refinement(material)))
     entries.append(("Search", _search(material)))
     if material.commands:
@@ -654,8 +654,8 @@ def _loss(material: Material) -> str:
 
 
 def _refinement(material: Material) -> str:
-    iterations = material.searched.refine_iterations
-    further = words.full_resolution_text(material.searched.refine_full_resolution_iterations)
+    iterations = material.searched.refine.iterations
+    further = words.full_resolution_text(material.searched.refine.full_resolution_iterations)
     if material.searched.source == "optimize":
         return (
             f"Up to {iterations:,} iterations of L-BFGS at each of ten evenly spaced values of λ, from the "
@@ -665,7 +665,7 @@ def _refinement(material: Material) -> str:
     without = ""
     if "label_weight" in material.searched.space.names:
         without = ", without its overlap loss"
-    features = material.searched.refine_features
+    features = material.searched.refine.features
     other = "" if features is None else f", with the similarity {words.features_text(features)}"
     return (
         f"Each registration was refined by up to {iterations:,} iterations of L-BFGS on its velocity{further}, "

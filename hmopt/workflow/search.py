@@ -448,6 +448,8 @@ class StudySearch:
         self.cohort.check(names)
         self._ledger = files.ledger
         self._dispatchers: dict[str, ExecutorDispatcher] = {}
+        # of the sweep, as far as it is
+        self._swept: set[Index] = set()
 
     def measure_elsewhere(
         self, oracle: RegisteringOracle, stage: Stage, executor: Executor, device: str | None
@@ -513,7 +515,7 @@ class StudySearch:
         storage = open_declared(self._files.path, self.options.storage)
         default = oracle.space.index(oracle.space.default)
         of_one = settings_of_one_regularization(oracle.space, self.options.coarse)
-        self.fill(oracle, [default, *of_one], self.options.measured)
+        self._fill_sweep(oracle, [default, *of_one])
         with self._naming_database():
             settings = optimize_scopes(
                 self.recorded(oracle),
@@ -523,18 +525,23 @@ class StudySearch:
                 storage,
                 self._track,
             )
-        self.fill(oracle, settings, self.options.measured)
+        self._fill_sweep(oracle, settings)
         return self._measurements(oracle)
 
     def _sweep_by_plan(self, oracle: Oracle) -> Measurements:
         """Measure the coarse lattice, then settings near the optima of all scopes."""
-        self.fill(oracle, coarse_settings(oracle.space, self.options), self.options.measured)
+        self._fill_sweep(oracle, coarse_settings(oracle.space, self.options))
         while True:
             measurements = self._measurements(oracle)
             settings = confirming_settings(measurements, self.options)
             if not settings:
                 return measurements
-            self.fill(oracle, settings, self.options.measured)
+            self._fill_sweep(oracle, settings)
+
+    def _fill_sweep(self, oracle: Oracle, settings: Sequence[Index]) -> None:
+        """Measure settings of the sweep on all pairs."""
+        self._swept.update(settings)
+        self.fill(oracle, settings, self.options.measured)
 
     def measure_origin(self, oracle: Oracle, measurements: Measurements) -> Measurements:
         """Measure the best settings that a model of elsewhere has on its own cohort, so that they can be judged here.
@@ -551,7 +558,7 @@ class StudySearch:
         for setting in optima.settings().values():
             with suppress(DeclarationError):  # of another space by now
                 indices.add(oracle.space.index(setting))
-        self.fill(oracle, sorted(indices), self.options.measured)
+        self._fill_sweep(oracle, sorted(indices))
         return self._measurements(oracle)
 
     def write_record(
@@ -595,6 +602,7 @@ class StudySearch:
             model_hash=None if other_model is None else file_hash(other_model),
             spent=self._spent(oracle),
             versions=installed_versions(self.study.model.engine),
+            settings=tuple(sorted(self._swept)),
         )
         self._files.write_search(searched, self.table)
 
@@ -677,6 +685,8 @@ class StudySearch:
             warnings.warn(f"No example of {scope.name} was drawn: {error}", stacklevel=2)
 
     def _measurements(self, oracle: Oracle) -> Measurements:
-        return self._ledger.measurements(
+        """Return what the sweep has measured; the ledger may hold other settings, too."""
+        measured = self._ledger.measurements(
             oracle.identity, oracle.space, self.table, self.options.measured, self.cohort.labels
         )
+        return measured.at(sorted(self._swept))

@@ -210,7 +210,7 @@ def test_a_search_of_refined_registrations_is_measured_recorded_and_reported(
     refined = load_oracle(refined_folder, study, cohort)
     assert files.searched.identity == refined.identity != plain.identity
     assert files.searched.model_identity == plain.identity
-    assert files.searched.refine_iterations == 3
+    assert files.searched.refine.iterations == 3
     files.check_together()
 
     # the amortization gap, from the ledger
