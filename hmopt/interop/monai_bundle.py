@@ -200,6 +200,7 @@ def _fact_lines(facts: Mapping[str, Any]) -> list[str]:
         "interval_95": "95 % interval",
         "subjects": "Subjects of the search",
         "folding": "Share of folded voxels",
+        "searched_with_refinement": "Iterations that refined each registration of the search, not of this network",
         "model": "Hash of the amortized model",
     }
     lines = []

@@ -186,8 +186,8 @@ class HypermorphModel(OwnModel):
         declared = self.header["architecture"]
         architecture = {"shape": declared["shape"], "network": declared["network"]}
         header = {**self.header, "architecture": architecture, "setting": dict(setting)}
-        # those of the hypermorph, which are added anew
-        for key in ("format", "version"):
+        # those of the hypermorph's file; that of a baked network is another, and does not refine by itself
+        for key in ("format", "version", "refine"):
             header.pop(key, None)
         return Baked(
             network=self.hypermorph.bake(setting).cpu().eval(),

@@ -23,6 +23,7 @@ from hmopt.workflow.register import (
     given_setting,
     optima_beside,
     recommended_setting,
+    refinement_of,
     setting_text,
 )
 from hmopt.workflow.setting_file import values_of
@@ -208,6 +209,14 @@ def bake(
         if not within_limits:
             advice = recommendation.advice()
         facts |= _search_facts(files, asked, recommendation, within_limits)
+        iterations = _searched_iterations(files)
+        if iterations:
+            facts["searched_with_refinement"] = iterations
+            refined = (
+                f"The setting was searched with registrations refined by {iterations} iterations. Registrations of a "
+                "baked network are not refined; without refinement another setting may be best."
+            )
+            advice = refined if advice is None else f"{advice} {refined}"
 
     baked = model.bake(chosen)
     earlier = baked.header.get("baked", {})
@@ -243,6 +252,13 @@ def _searched_folder(path: Path) -> StudyFolder:
         got="none",
         advice="Add them, or use the study folder that was searched.",
     )
+
+
+def _searched_iterations(files: StudyFolder) -> int:
+    """Return how many iterations refined each registration of the search, of a study or a published folder."""
+    is_published = optima_beside(files) is not None
+    refined = refinement_of(files) if is_published else files.searched.refine
+    return refined.iterations
 
 
 def _search_facts(

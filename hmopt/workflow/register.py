@@ -23,6 +23,7 @@ from hmopt.interop.bids_derivatives import Derivatives, check_derivatives
 from hmopt.interop.composite import check_transform_name, save_transform
 from hmopt.interop.displacement import check_name, save_image
 from hmopt.interop.registration import Placement, RegisteredFiles, Registrar, Residual
+from hmopt.networks import read_header
 from hmopt.oracle import open_registrar, open_registrar_of_file
 from hmopt.search.scopes import (
     COHORT,
@@ -487,19 +488,26 @@ def _open_start(
     trust_code: bool,
     files: StudyFolder,
 ) -> Registrar:
-    """Return a model from another random start: of a folder, or in a file and refined as the study declares."""
+    """Return a model from another random start: of a folder, or in a file; refined as the first model is."""
     on_device, placed = find_device(device), placement_of(placement)
-    iterations = iterations_of(refine)
+    refinement = refinement_of(files).with_iterations(iterations_of(refine))
     if path.is_dir():
+        iterations = refinement.iterations
         return open_registrar(path, on_device, placed, trust_code=trust_code, iterations=iterations)
-    declared = files.study.refine if files.is_declared else RefineOptions()
     return open_registrar_of_file(
         path,
         on_device,
         placed,
         trust_code=trust_code,
-        refinement=declared.with_iterations(iterations),
+        refinement=refinement,
     )
+
+
+def refinement_of(files: StudyFolder) -> RefineOptions:
+    """Return how registrations are refined, as a study declares it or as it was published with a model."""
+    if files.is_declared:
+        return files.study.refine
+    return RefineOptions.model_validate(read_header(files.model_file()).get("refine", {}))
 
 
 def setting_input(setting: Mapping[str, Value] | Path | str | None) -> dict[str, Path]:

@@ -78,6 +78,26 @@ def test_a_scope_takes_what_register_takes(
     assert facts["interval_95"] is None or "regularization" in facts["interval_95"]
 
 
+def test_that_a_setting_was_searched_with_refinement_is_told(
+    searched: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "refined"
+    shutil.copytree(searched, folder)
+    with (folder / "study.toml").open("a", encoding="utf-8") as declaration:
+        declaration.write("\n[refine]\niterations = 2\n")
+    hmopt.search(folder)
+    published = hmopt.publish(folder, tmp_path / "published", data_license="cc0-1.0").folder
+    for place in (folder, published):
+        output = tmp_path / place.name / "baked.safetensors"
+        baked = hmopt.bake(place, format="safetensors", output=output)
+        assert baked.advice is not None
+        assert "searched with registrations refined by 2 iterations" in baked.advice
+        header = header_of(output)
+        assert header["baked"]["searched_with_refinement"] == 2
+        # of which a baked network does nothing by itself
+        assert "refine" not in header
+
+
 def test_the_command_takes_the_options_of_register(searched: Path, tmp_path: Path) -> None:
     output = tmp_path / "baked.pt"
     arguments = ["bake", str(searched), "--format", "torch", "--output", str(output)]
