@@ -28,7 +28,7 @@ from hmopt.progress import Track, silent
 from hmopt.schemas import Record
 from hmopt.space import Index, Setting, Space
 from hmopt.study_folder import StudyFolder
-from hmopt.training.identity import check_key, network_key
+from hmopt.training.identity import check_key, network_key, training_key
 from hmopt.training.loss import with_scales
 from hmopt.training.state import logged_progress, minutes_of_model
 from hmopt.training.train import (
@@ -130,9 +130,20 @@ class RetrainedOracle(NetworkOracle):
         return self._folder / f"{setting_name(setting)}.safetensors"
 
     def missing(self, settings: Sequence[Index]) -> list[Index]:
-        """Return the settings whose networks are still to be trained; a training that diverged is not."""
-        without_network = [index for index in settings if not self.path(index).exists()]
-        return [index for index in without_network if self.divergence(index) is None]
+        """Return the settings whose networks are still to be trained; a training that diverged is not.
+
+        Raises
+        ------
+        CheckpointError
+            If there is a network of another declaration or cohort.
+        """
+        lacking = []
+        for index in settings:
+            if self.path(index).exists():
+                self._header(index)  # which refuses the network of another declaration
+            elif self.divergence(index) is None:
+                lacking.append(index)
+        return lacking
 
     def known_tune_dice(self, index: Index) -> float | None:
         """Return the Dice of the network of a setting on pairs to tune on, at its last checkpoint.
@@ -481,6 +492,23 @@ class BaselineOracles:
         if (steps, seed) == (own.steps, own.seed):
             return self._files.model_file()
         return self._files.hypermorph_file(steps, seed)
+
+    def has_hypermorph(self, steps: int, seed: int) -> bool:
+        """Tell whether a hypermorph is trained already.
+
+        Raises
+        ------
+        CheckpointError
+            If there is one of another declaration or cohort.
+        """
+        path = self.hypermorph_path(steps, seed)
+        if not path.exists():
+            return False
+        study = with_budget(self._scaled, self._cohort, steps, seed)
+        if path == self._files.model_file():
+            study = self._study
+        check_key(path, read_header(path), training_key(study, self._cohort))
+        return True
 
     def hypermorph(self, steps: int, seed: int) -> AmortizedOracle:
         """Return the oracle of a hypermorph, trained first where it is not there.

@@ -242,8 +242,8 @@ class BaselinePlan:
         return networks
 
     def half_budget_seeds(self) -> list[int]:
-        """Return the seeds of separate networks with half the model's steps; none where all have that budget."""
-        if self.half_of_model_steps == self.steps:
+        """Return the seeds of separate networks with half the model's steps; none where all have as many or more."""
+        if self.half_of_model_steps <= self.steps:
             return []
         return self.seeds(self.options.half_budget_seeds)
 
@@ -253,11 +253,11 @@ class BaselinePlan:
         Raises
         ------
         CheckpointError, DataError
-            If the learning rate of a setting cannot be chosen.
+            If the learning rate of a setting cannot be chosen, or there is a model of another declaration or cohort.
         """
         for steps, seeds in self.hypermorph_seeds().items():
             for seed in seeds:
-                if not oracles.hypermorph_path(steps, seed).exists():
+                if not oracles.has_hypermorph(steps, seed):
                     yield HypermorphTraining(steps=steps, seed=seed)
         for steps, seed, index in self._each_network():
             rates = oracles.untried_rates(steps, index)

@@ -24,6 +24,7 @@ from hmopt.networks import (
     architecture,
     build_hypermorph,
     load_network,
+    save_hypermorph,
     save_network,
 )
 from hmopt.oracle import AmortizedOracle, BaselineOracles, EnsembleOracle, RetrainedOracle
@@ -338,6 +339,23 @@ def test_a_network_of_another_declaration_does_not_choose(
     put(several, made, 0.02, tune_dice=0.5)
     with pytest.raises(CheckpointError, match="expected a model of this declaration"):
         several.best_rate(STEPS, INDEX)
+
+
+def test_models_of_another_declaration_are_found_before_anything_is_trained(
+    oracles: Open, made: tuple[Study, PreparedCohort]
+) -> None:
+    single = oracles(0.01)
+    put(single, made, 0.01, tune_dice=0.6, training_key="0f")
+    with pytest.raises(CheckpointError, match="expected a model of this declaration"):
+        single.separate(STEPS, 0, 0.01).missing([INDEX])
+    study, cohort = made
+    path = single.hypermorph_path(STEPS, 1)
+    assert not single.has_hypermorph(STEPS, 1)
+    model = build_hypermorph(architecture(study, cohort.shape))
+    header = {"architecture": architecture(study, cohort.shape), "training_key": "0f"}
+    save_hypermorph(path, model.hypernetwork.state_dict(), header)
+    with pytest.raises(CheckpointError, match="expected a model of this declaration"):
+        single.has_hypermorph(STEPS, 1)
 
 
 def test_a_training_that_diverged_is_recorded_and_not_tried_again(
