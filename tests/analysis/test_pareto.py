@@ -1,6 +1,7 @@
 """Fronts with known members, volumes and knees."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -9,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hmopt.analysis.pareto import find_front, find_knee, hypervolume, non_dominated
+from hmopt.analysis.pareto import Front, find_front, find_knee, hypervolume, non_dominated
 from hmopt.analysis.resampling import Samples, draw
 from hmopt.catalogue import find_metric
 from hmopt.errors import SearchError
+from hmopt.report.parts.tradeoff import front_figure
 from hmopt.search.scopes import Scope
 from hmopt.search.tradeoff import Axis, Tradeoff
-from hmopt.space import Hyperparameter, Space
+from hmopt.space import Hyperparameter, Setting, Space
 
 NAMES = np.array([f"s{i}" for i in range(12)], dtype=object)
 GRID = st.integers(0, 4).map(float)
@@ -175,3 +177,25 @@ def test_too_few_subjects_leave_the_certainty_open_and_another_reference_is_refu
     assert table["regularization"].tolist() == [0.0, 0.5, 1.0]
     with pytest.raises(SearchError, match="reference: expected a value for each of dice, folding"):
         find_front(tradeoff_of(scores), drawn(3), {"dice": 0.0})
+
+
+def test_a_setting_that_an_axis_was_not_measured_at_is_not_marked() -> None:
+    """As λ* is where a further metric of one pair failed."""
+    scores = np.linspace(0, 1, 2 * 3 * 12).reshape(2, 3, 12)
+    front = find_front(tradeoff_of(scores), drawn())
+    marked: dict[str, Setting | None] = {
+        "λ*": {"regularization": 0.5},
+        "default": {"regularization": 0.0},
+    }
+    texts = legend_of(front, marked)
+    assert any(text.startswith("λ*") for text in texts)
+    without = replace(tradeoff_of(scores[:, [0, 2]]), space=space_of(3), settings=((0,), (2,)))
+    texts = legend_of(find_front(without, drawn()), marked)
+    assert not any(text.startswith("λ*") for text in texts)
+    assert any(text.startswith("default") for text in texts)
+
+
+def legend_of(front: Front, marked: dict[str, Setting | None]) -> list[str]:
+    legend = front_figure(front, marked).axes[0].get_legend()
+    assert legend is not None
+    return [text.get_text() for text in legend.get_texts()]

@@ -298,15 +298,17 @@ def _notes(found: Beside) -> tuple[str, ...]:
     notes = [
         f"{metric}: mean over structures, on the {len(found.shared)} pairs that all methods have. Tuned settings "
         "are scored on subjects that were not used to choose them, with the same splits for all methods; the "
-        "setting shown was chosen on all subjects. Differences are computed on the pairs that both methods have; "
+        "setting shown was chosen on all subjects. Differences are computed on the same pairs; "
         "their 95 % intervals over subjects (jackknife) include the variation of the chosen settings. P-values "
         f"are corrected by Holm's method: jointly over all comparisons with {_asked(found)}, jointly over the "
         "remaining pairs of methods, and per structure over the structures of two methods. Negligible: equivalent "
         f"within a margin of {found.margin:g}.",
         "Seconds, folding and the standard deviation of the log Jacobian refer to the setting shown; with a "
         "setting per structure, the seconds are the total over all required registrations. A dash means not "
-        "measured. Times depend on the machine on which each method ran. The last column is the "
-        "time to prepare a method.",
+        "measured. Times depend on the machine on which each method ran. Tuning time is that of all "
+        "searches of a study folder, also of earlier declarations. The last column of the times gives the number of "
+        "pairs for which "
+        f"{found.entries[0].title} takes less time, training and tuning included.",
     ]
     if any(entry.choice == "matched" for entry in found.entries):
         matched = (
@@ -333,7 +335,7 @@ def _notes(found: Beside) -> tuple[str, ...]:
             0,
             (
                 f"{names} {have} fewer pairs. The scores shown are means over these pairs only; compare methods by the "
-                "differences."
+                "differences, which are computed on the pairs that both have."
             ),
         )
     return tuple(notes)

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from hmopt.analysis.baselines import BaselineComparison, Budget, Replicates
 from hmopt.analysis.cost import Cost, Work, break_even_settings, find_cost, training_work
-from hmopt.declaration.search import SearchOptions
 from hmopt.report.figure import MUTED, OTHER, OWN, PAPER, legend, new_figure
 from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section
@@ -41,27 +40,25 @@ class CostPart(ReportPart):
         study = material.study
         assert compared is not None
         assert study is not None
-        if not compared.separate.minutes > 0 or material.searched.refine_iterations:
+        if not compared.separate.minutes > 0 or material.searched.refine.iterations:
             return None
         count = len(material.searched.space.names)
         batch = study.training.batch
         steps = study.training.steps
         pairs = len(material.measurements.pairs)
-        search = material.searched.search
+        settings = searched_settings(material)
 
         def numbers(budget: Budget) -> dict[str, Any]:
-            prices = find_prices(compared, budget, batch, pairs, search)
+            prices = find_prices(compared, budget, batch, pairs, settings)
             return _numbers(budget, compared.separate, prices, count)
 
-        main = find_prices(compared, compared.main, batch, pairs, search)
+        main = find_prices(compared, compared.main, batch, pairs, settings)
         searched = main.of_model(steps, batch, material.training_minutes)
-        settings_searched = searched.break_even(count)
+        settings_searched = searched.break_even()
         known = main.at_known_rates()
         return Section(
             title="Training cost",
-            found=found(
-                compared, main.break_even(count), settings_searched, steps, known.break_even(count)
-            ),
+            found=found(compared, main.break_even(), settings_searched, steps, known.break_even()),
             figures={"cost": cost_figure(main, count)},
             table=pd.DataFrame([_row(main.cost(count, values)) for values in SHOWN]),
             notes=_notes(compared, pairs),
@@ -69,7 +66,7 @@ class CostPart(ReportPart):
                 **at_both(compared, numbers),
                 "break_even_settings_searched": settings_searched,
                 "searched_steps": steps,
-                **_rates_numbers(compared, known.break_even(count)),
+                **_rates_numbers(compared, known.break_even()),
             },
         )
 
@@ -91,7 +88,7 @@ class Prices:
         One pair at one setting.
     pairs
         Pairs measured at each setting.
-    search
+    searched
         How many settings a search measures.
     """
 
@@ -100,11 +97,7 @@ class Prices:
     separate: Work
     measured: Work
     pairs: int
-    search: SearchOptions
-
-    def searched(self, hyperparameters: int) -> int:
-        """Return how many settings a search measures at most."""
-        return coarse_count(hyperparameters, self.search.coarse) + self.search.refinements
+    searched: int
 
     def cost(self, hyperparameters: int, values: int) -> Cost:
         """Return the cost of a grid with so many values of each hyperparameter."""
@@ -115,14 +108,13 @@ class Prices:
             self.pairs,
             hyperparameters,
             values,
-            self.searched(hyperparameters),
+            self.searched,
         )
 
-    def break_even(self, hyperparameters: int) -> int:
+    def break_even(self) -> int:
         """Return the number of settings from which on separate networks cost more."""
-        searched = self.searched(hyperparameters)
         return break_even_settings(
-            self.hypermorph, self.separate, self.measured, self.pairs, searched
+            self.hypermorph, self.separate, self.measured, self.pairs, self.searched
         )
 
     def at_known_rates(self) -> "Prices":
@@ -137,8 +129,19 @@ class Prices:
         return replace(self, hypermorph=work)
 
 
+def searched_settings(material: Material) -> int:
+    """Return how many settings the search measures: by the plan at most, by a sampler what it did."""
+    searched = material.searched
+    if searched.search.sampler == "plan":
+        count = len(searched.space.names)
+        return coarse_count(count, searched.search.coarse) + searched.search.refinements
+    if searched.spent is None:
+        return len(material.measurements.settings)
+    return searched.spent.settings
+
+
 def find_prices(
-    compared: BaselineComparison, budget: Budget, batch: int, pairs: int, search: SearchOptions
+    compared: BaselineComparison, budget: Budget, batch: int, pairs: int, searched: int
 ) -> Prices:
     """Return what trainings took by the clock; a measured pair is taken to last as long as one in training.
 
@@ -166,7 +169,7 @@ def find_prices(
         separate=tried,
         measured=measured,
         pairs=pairs,
-        search=search,
+        searched=searched,
     )
 
 
@@ -290,7 +293,7 @@ def _numbers(
     return {
         "training_cost_ratio": budget.cost_ratio,
         "training_operations_ratio": operations_ratio,
-        "break_even_settings": prices.break_even(hyperparameters),
+        "break_even_settings": prices.break_even(),
         "hypermorph_minutes": budget.hypermorphs.minutes,
         "separate_minutes": separate.minutes,
         "hypermorph_steps": budget.hypermorphs.steps,

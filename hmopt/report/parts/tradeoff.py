@@ -237,17 +237,21 @@ def front_figure(front: Front, marked: Mapping[str, Setting | None]) -> Figure:
         linewidth=1.4,
         label="on the front",
     )
-    looks = zip("D*s", (OTHER, THIRD, OTHER), strict=True)
-    for (name, setting), (shape, colour) in zip(marked.items(), looks, strict=False):
-        if setting is None:
+    # the square is empty: what is best may obey the limits, too
+    looks = (("D", OTHER, "full"), ("*", THIRD, "full"), ("s", OTHER, "none"))
+    for (name, setting), (shape, colour, fill) in zip(marked.items(), looks, strict=False):
+        index = None if setting is None else tradeoff.space.index(setting)
+        # at a setting without a point an axis could not be measured on all pairs
+        if setting is None or index not in tradeoff.settings:
             continue
-        place = tradeoff.settings.index(tradeoff.space.index(setting))
+        place = tradeoff.settings.index(index)
         axes.plot(
             means[place, 1],
             means[place, 0],
             shape,
             color=colour,
-            markersize=9,
+            fillstyle=fill,
+            markersize=10,
             zorder=5,
             label=f"{name}: {_short(setting)}",
         )

@@ -320,16 +320,15 @@ def test_rates_that_were_chosen_are_told_with_the_gap_and_listed_by_setting(
 def test_trials_of_rates_are_the_price_of_separate_networks_and_both_prices_are_told(
     material: Material, at_best_rates: BaselineComparison
 ) -> None:
-    search = material.searched.search
-    prices = cost.find_prices(at_best_rates, at_best_rates.main, 4, 10, search)
+    prices = cost.find_prices(at_best_rates, at_best_rates.main, 4, 10, searched=12)
     measured = 10 * 3.5 / 400
     assert prices.cost(1, 9).separate.seconds == pytest.approx(9 * 60 * (5.25 + measured))
     assert prices.cost(1, 9).separate.evaluations == pytest.approx(9 * (150 * 4 + 10))
     known = prices.at_known_rates()
     assert known.cost(1, 9).separate.seconds == pytest.approx(9 * 60 * (3.5 + measured))
-    amortized = 7.0 + measured * prices.searched(1)
-    assert prices.break_even(1) == int(amortized / (5.25 + measured)) + 1
-    assert known.break_even(1) == int(amortized / (3.5 + measured)) + 1
+    amortized = 7.0 + measured * 12
+    assert prices.break_even() == int(amortized / (5.25 + measured)) + 1
+    assert known.break_even() == int(amortized / (3.5 + measured)) + 1
     with style():
         section = cost.CostPart().section(replace(material, compared=at_best_rates))
     assert section is not None
@@ -458,8 +457,8 @@ def test_the_sentence_on_random_starts_compares_only_what_can_be_compared(
 def test_the_break_even_point_is_where_the_grid_begins_to_take_longer(
     alike: BaselineComparison, material: Material
 ) -> None:
-    prices = cost.find_prices(alike, alike.main, 4, 10, material.searched.search)
-    settings = prices.break_even(1)
+    prices = cost.find_prices(alike, alike.main, 4, 10, searched=12)
+    settings = prices.break_even()
     assert prices.cost(1, settings - 1).ratio <= 1 < prices.cost(1, settings).ratio
     assert prices.cost(1, 9).separate.seconds == pytest.approx(9 * 60 * (3.5 + 10 * 3.5 / 400))
     sentence = cost.found(
@@ -475,7 +474,7 @@ def test_the_break_even_point_is_where_the_grid_begins_to_take_longer(
 def test_the_searched_model_costs_what_its_own_training_took(
     alike: BaselineComparison, material: Material
 ) -> None:
-    prices = cost.find_prices(alike, alike.main, 4, 10, material.searched.search)
+    prices = cost.find_prices(alike, alike.main, 4, 10, searched=12)
     as_long = prices.of_model(steps=1600, batch=4, minutes=None)
     assert as_long.hypermorph.seconds == pytest.approx(
         prices.hypermorph.seconds * 1600 * 4 / prices.hypermorph.evaluations
@@ -487,11 +486,11 @@ def test_operations_are_those_of_gradients_too_and_of_the_hypernetwork_once_a_st
     alike: BaselineComparison, material: Material
 ) -> None:
     counted = replace(alike, pair_operations=1e6, setting_operations=4e5)
-    prices = cost.find_prices(counted, counted.main, 4, 10, material.searched.search)
+    prices = cost.find_prices(counted, counted.main, 4, 10, searched=12)
     nine = prices.cost(1, 9)
     assert nine.separate.operations == pytest.approx(9 * (100 * 4 * 3e6 + 10 * 1e6))
     training = 200 * 4 * 3e6 + 200 * 3 * 4e5
-    assert nine.amortized.operations == pytest.approx(training + 10 * prices.searched(1) * 1e6)
+    assert nine.amortized.operations == pytest.approx(training + 10 * 12 * 1e6)
 
 
 def test_trainings_without_known_time_have_no_cost(
