@@ -128,7 +128,8 @@ def make_objective(
     Raises
     ------
     DeclarationError
-        If there is no such objective, it cannot be one, or `landmarks` has none.
+        If there is no such objective, it cannot be one, `landmarks` has no points, or another one
+        has some.
 
     Examples
     --------
@@ -136,6 +137,13 @@ def make_objective(
     ('maximize', 'minimize')
     """
     name = SHORT_NAMES.get(name, name)
+    if points is not None and name != LANDMARKS:
+        raise DeclarationError(
+            "points",
+            expected=f"none with the objective {name}",
+            got=f"those of {len(points)} images",
+            advice=f"Choose the objective {LANDMARKS}, or leave them out.",
+        )
     if name in METRICS:
         record = METRICS[name]
         _check_metric(record)

@@ -163,6 +163,13 @@ def make_tuner(
     }
     given = {name: Path(path) for name, path in paths.items() if path is not None}
     _check_inputs(given)
+    if placement is not None and not given:
+        raise DeclarationError(
+            "--placement",
+            expected="two images with it, as those of the cohort are prepared already",
+            got="none",
+            advice="Name the images, or leave it out.",
+        )
     files = StudyFolder(folder)
     registrar = open_registrar(
         files,

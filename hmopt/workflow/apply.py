@@ -1,7 +1,7 @@
 """`hmopt.apply`: transformations on images, label maps and points, and several as one field."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ def apply(
     interpolation
         `linear`, `nearest` or `bspline`.
     outside
-        The value outside the image; None: its smallest value, as for `hmopt.register`.
+        The value outside an image; None: its smallest value, as for `hmopt.register`.
     coordinates
         Towards where x, y, z of points count: `ras` or `lps`; needed unless a `.vtk` says it.
 
@@ -157,7 +157,7 @@ def apply(
         derivatives = _derivatives(Path(bids_derivatives), source, reference, output, compose)
         output = derivatives.moved
     destination = _destination(source, reference, output, compose)
-    _check_options(source, reference, labels, method, coordinates)
+    _check_options(source, reference, labels, method, outside, coordinates)
     if destination is not None:
         option = "--output" if compose is None else "--compose"
         inputs = {str(path): path for path, _ in named}
@@ -277,32 +277,58 @@ def _destination(
     return destination
 
 
+_MEANINGLESS: Mapping[str, tuple[str, ...]] = {
+    "an image": ("--coordinates",),
+    "a label map": ("--outside", "--coordinates"),
+    "points": ("--to", "--labels", "--interpolation", "--outside"),
+    "transformations that are composed": (
+        "--labels",
+        "--interpolation",
+        "--outside",
+        "--coordinates",
+    ),
+}
+"""Options that change nothing, by what is moved."""
+
+
 def _check_options(
     source: Path | None,
     to: Path | None,
     labels: bool,
     interpolation: Interpolation,
+    outside: float | None,
     coordinates: str | None,
 ) -> None:
     """Refuse options that are missing or mean nothing for this input."""
     of_points = source is not None and is_point_file(source)
-    if of_points and (to is not None or labels):
-        raise DeclarationError(
-            "--to" if to is not None else "--labels",
-            expected="no such option for points",
-            got=str(source),
-            advice="Leave it out: points have no grid and no labels.",
-        )
+    what = "an image"
+    if source is None:
+        what = "transformations that are composed"
+    elif of_points:
+        what = "points"
+    elif labels:
+        what = "a label map"
+    given = {
+        "--to": to is not None,
+        "--labels": labels,
+        "--interpolation": interpolation != "linear",
+        "--outside": outside is not None,
+        "--coordinates": coordinates is not None,
+    }
+    for option in _MEANINGLESS[what]:
+        if given[option]:
+            raise DeclarationError(
+                option,
+                expected=f"no such option for {what}",
+                got="one",
+                advice="Leave it out.",
+            )
     if not of_points and to is None:
         raise DeclarationError(
             "--to",
             expected="the image on whose grid the result lies",
             got="none",
             advice="Add it; for a transformation from a moving to a fixed image, it is the fixed image.",
-        )
-    if not of_points and coordinates is not None:
-        raise DeclarationError(
-            "--coordinates", expected="points", got=str(source), advice="Leave it out."
         )
     if labels and interpolation == "bspline":
         raise DeclarationError(

@@ -34,6 +34,7 @@ from hmopt.records import MAP_KINDS, MapKind
 from hmopt.search.scopes import WHOLE_COHORT, list_scopes
 from hmopt.space import Setting
 from hmopt.study_folder import StudyFolder
+from hmopt.workflow.gap import WITHOUT_MODEL
 from hmopt.workflow.machine import find_device
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ def check_composable(files: StudyFolder) -> None:
     study = files.study
     expected = "a hypermorph of hmopt, whose velocities can be blended"
     advice = f"Leave {OPTION} out."
+    if study.model.source in WITHOUT_MODEL:
+        got = WITHOUT_MODEL[study.model.source]
+        raise CheckpointError(OPTION, expected=expected, got=got, advice=advice)
     if study.refine.iterations:
         raise DeclarationError(
             OPTION,
@@ -63,8 +67,6 @@ def check_composable(files: StudyFolder) -> None:
             got=f"refine.iterations = {study.refine.iterations}",
             advice=f"Leave {OPTION} or [refine] out.",
         )
-    if study.model.source == "engine":
-        raise CheckpointError(OPTION, expected=expected, got="an engine", advice=advice)
     model = source_of(files.path, study).load("cpu")
     if not isinstance(model, HypermorphModel):
         raise CheckpointError(OPTION, expected=expected, got=model.title, advice=advice)
@@ -373,6 +375,7 @@ def registrar_per_structure(
         )
     common, structures = recommended_settings(files)
     if not files.composed:
+        check_composable(files)
         raise SearchError(
             OPTION,
             expected=f"a search with {OPTION} of the model in the folder",

@@ -30,6 +30,9 @@ ITERATIONS = 25
 MOST_ITERATIONS = 200
 """Iterations of the last stage at most: nearly all pairs stop before."""
 
+WITHOUT_MODEL = {"engine": "an engine", "optimize": "registrations without a model"}
+"""What a message calls a study whose registrations no network predicts, by `model.source`."""
+
 
 def iterations_between(study: Study, asked: int | None) -> int:
     """Return the iterations of the stage between: those asked for, those declared, or `ITERATIONS`.
@@ -71,9 +74,8 @@ def check_refinable(files: StudyFolder, iterations: int | None = None) -> None:
     iterations = iterations_between(study, iterations)
     expected = "a model that hmopt trained, whose velocities can be refined"
     advice = f"Leave {OPTION} out."
-    without_model = {"engine": "an engine", "optimize": "registrations without a model"}
-    if study.model.source in without_model:
-        got = without_model[study.model.source]
+    if study.model.source in WITHOUT_MODEL:
+        got = WITHOUT_MODEL[study.model.source]
         raise CheckpointError(OPTION, expected=expected, got=got, advice=advice)
     model = source_of(files.path, study).load("cpu")
     if not isinstance(model, OwnModel):

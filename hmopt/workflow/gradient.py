@@ -347,8 +347,7 @@ def _read_points(
             )
         found = {}
         for name, rows in table.groupby("image", sort=False):
-            coordinates = rows[["x", "y", "z"]].apply(pd.to_numeric)
-            found[str(name)] = coordinates.to_numpy(dtype=float)
+            found[str(name)] = _coordinates(rows[["x", "y", "z"]], path, str(name))
     counts = {len(array) for array in found.values()}
     if len(counts) > 1:
         raise DataError(
@@ -358,3 +357,18 @@ def _read_points(
             advice="Keep only points present in all images.",
         )
     return found
+
+
+def _coordinates(rows: pd.DataFrame, path: Path, image: str) -> Floats:
+    """Return the landmarks of an image, (k, 3), or refuse what is not a number."""
+    numbers: Floats = rows.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    wrong = np.argwhere(~np.isfinite(numbers))
+    if len(wrong):
+        row, column = wrong[0]
+        raise DataError(
+            f"{path}: {rows.columns[column]} of {image}",
+            expected="numbers, in mm",
+            got=repr(rows.iloc[row, column]),
+            advice="Correct the table.",
+        )
+    return numbers

@@ -177,6 +177,13 @@ def _of_folder(files: StudyFolder, trust_code: bool) -> Trained:
             got=f"the study {files.path} of an engine",
             advice="Declare the engine itself.",
         )
+    if options.source == "optimize":
+        raise DeclarationError(
+            "--model",
+            expected="a model",
+            got=f"the study {files.path} of registrations without a model",
+            advice="Use --no-training instead of --model.",
+        )
     if options.source != "trained":
         # its model comes from elsewhere, too: the new study takes it from there
         origin = model_path(declaration, files.path)

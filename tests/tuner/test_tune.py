@@ -77,6 +77,11 @@ def test_one_image_alone_is_refused(searched: Path, tiny_study: Any) -> None:
         make_tuner(searched, fixed_labels=tiny_study.image(1))
 
 
+def test_a_placement_without_images_is_refused(searched: Path) -> None:
+    with pytest.raises(DeclarationError, match="--placement: expected two images with it"):
+        make_tuner(searched, placement="centre")
+
+
 def test_a_file_that_is_not_there_is_refused(searched: Path, tiny_study: Any) -> None:
     with pytest.raises(DataError, match="FIXED: expected a file"):
         make_tuner(searched, tiny_study.image(1), "nowhere.nii.gz")

@@ -441,6 +441,31 @@ def test_points_must_say_where_they_count_to(tmp_path: Path) -> None:
         hmopt.apply(still(tmp_path / "t.tfm"), tmp_path / "points.csv")
 
 
+def test_options_that_change_nothing_are_refused(moving: Path, fixed: Path, tmp_path: Path) -> None:
+    transform = still(tmp_path / "t.tfm")
+    (tmp_path / "points.csv").write_text("x,y,z\n1,2,3\n")
+    composed: dict[str, Any] = {"to": fixed, "compose": tmp_path / "all.h5"}
+    value: dict[str, Any] = {
+        "labels": True,
+        "interpolation": "nearest",
+        "outside": 0.0,
+        "coordinates": "ras",
+    }
+    for option in value:
+        refused = pytest.raises(DeclarationError, match=f"--{option}: expected no such option")
+        with refused:
+            hmopt.apply(transform, **composed, **{option: value[option]})
+        if option == "coordinates":
+            with refused:
+                hmopt.apply(transform, moving, to=fixed, coordinates="ras")
+            continue
+        with refused:
+            points = tmp_path / "points.csv"
+            hmopt.apply(transform, points, coordinates="ras", **{option: value[option]})
+    with pytest.raises(DeclarationError, match="--outside: expected no such option for a label"):
+        hmopt.apply(transform, moving, to=fixed, labels=True, outside=0.0)
+
+
 # other programs and what they trip over
 
 

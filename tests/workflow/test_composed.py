@@ -262,6 +262,23 @@ def test_an_engine_is_refused_before_anything_is_measured(tiny_study: Any, tmp_p
     assert not (folder / "ledger").exists()
 
 
+def test_registrations_without_a_model_are_refused_by_name(
+    tiny_study: Any, two_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "few"
+    shutil.copytree(tiny_study.folder / "data", folder / "data")
+    text = (tiny_study.folder / "study.toml").read_text(encoding="utf-8")
+    text = text[: text.index("[hypernetwork]")] + text[text.index("[search]") :]
+    optimized = '[model]\nsource = "optimize"\n[refine]\niterations = 2\n'
+    (folder / "study.toml").write_text(f"{text}\n{optimized}", encoding="utf-8")
+    without = pytest.raises(CheckpointError, match="got registrations without a model")
+    with without:
+        hmopt.search(folder, per_structure=True)
+    hmopt.search(folder)
+    with without:
+        hmopt.register(folder, *two_files, per_structure=True)
+
+
 def test_refined_registrations_are_refused_before_anything_is_measured(
     searched: Path, two_files: tuple[Path, Path], tmp_path: Path
 ) -> None:

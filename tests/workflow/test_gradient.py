@@ -142,6 +142,12 @@ def test_what_cannot_be_tuned_is_refused(tuned: Path, tmp_path: Path) -> None:
     points.write_text("image,x,y\na,1,2\n", encoding="utf-8")
     with pytest.raises(DataError, match="expected columns image, x, y, z"):
         hmopt.tune_by_gradient(tuned, objective="landmarks", points=points, device="cpu")
+    points.write_text("image,x,y,z\na,1,2,abc\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"points\.csv: z of a: expected numbers, in mm, got 'abc'"):
+        hmopt.tune_by_gradient(tuned, objective="landmarks", points=points, device="cpu")
+    points.write_text("image,x,y,z\na,1,2,3\n", encoding="utf-8")
+    with pytest.raises(DeclarationError, match="points: expected none with the objective dice"):
+        hmopt.tune_by_gradient(tuned, points=points, device="cpu")
     folder = tmp_path / "refined"
     shutil.copytree(tuned, folder)
     declared = (folder / "study.toml").read_text(encoding="utf-8")

@@ -368,6 +368,17 @@ def test_an_engine_is_no_model(cohort: Path, tmp_path: Path, tiny_study: Any) ->
     assert not StudyFolder(tmp_path / "new").is_declared
 
 
+def test_registrations_without_a_model_are_no_model(
+    cohort: Path, tmp_path: Path, tiny_study: Any
+) -> None:
+    text = (tiny_study.folder / "study.toml").read_text()
+    (tmp_path / "few").mkdir()
+    declared = '\n[model]\nsource = "optimize"\n[refine]\niterations = 3\n'
+    (tmp_path / "few/study.toml").write_text(text + declared)
+    with pytest.raises(DeclarationError, match="Use --no-training instead of --model"):
+        declare(tmp_path / "new", cohort, tmp_path / "few")
+
+
 def volumes(folder: Path, shape: tuple[int, ...] = (22, 26, 30), shift: int = 0) -> Path:
     """Write six volumes with a structure near their middle, each moved by whole voxels, and one bright voxel."""
     random = np.random.default_rng(0)
