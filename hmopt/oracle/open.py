@@ -300,11 +300,16 @@ class OfFile(ModelSource):
     """`source = "file"`: a model in a file, of hmopt or of another program."""
 
     @property
-    def file(self) -> Path:
-        """The model's file."""
+    def place(self) -> Path:
+        """The file or the folder that `model.path` declares."""
         path = self.study.model.path
         assert path is not None  # as the declaration has checked
         return path
+
+    @property
+    def file(self) -> Path:
+        """The model's file."""
+        return self.place
 
     def check(self) -> None:
         """Refuse a file that is not there, or of no known format."""
@@ -373,15 +378,11 @@ class OfStudy(OfFile):
     @property
     def file(self) -> Path:
         """The other folder's model."""
-        path = self.study.model.path
-        assert path is not None  # as the declaration has checked
-        return StudyFolder(path).model_file()
+        return StudyFolder(self.place).model_file()
 
     def load(self, device: Device) -> FileModel:
         """Return the other folder's model."""
-        path = self.study.model.path
-        assert path is not None  # as the declaration has checked
-        declaration = read_of_others(path)
+        declaration = read_of_others(self.place)
         declared_order = None if declaration is None else list(declaration.hyperparameters)
         trust_code = self.study.model.trust_code
         model = own_model.read(self.file, device, declared_order, trust_code=trust_code)

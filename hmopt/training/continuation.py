@@ -86,6 +86,11 @@ class Continuation:
         self._space = space
         self._stride = stride
         self._steps = integration_steps
+        # of the regularization, rising; none without it
+        self._rungs: list[Value] = []
+        if LADDER_BY in space.names:
+            ladder = space.hyperparameters[space.names.index(LADDER_BY)]
+            self._rungs = [ladder.value(rung) for rung in even_indices(ladder, RUNGS)]
         self._latest: LatestVelocities[tuple[str, Values]] = LatestVelocities(KEPT_BYTES)
         self._latest_ends: LatestVelocities[tuple[str, Values]] = LatestVelocities(
             KEPT_BYTES_OF_ENDS
@@ -94,24 +99,21 @@ class Continuation:
     @property
     def identity(self) -> str:
         """Hash of everything that decides the velocities of two images."""
-        names = list(self._space.names)
-        rungs = []
-        if LADDER_BY in names:
-            ladder = self._space.hyperparameters[names.index(LADDER_BY)]
-            rungs = [ladder.value(rung) for rung in even_indices(ladder, RUNGS)]
         return content_hash(
-            "continuation", self._refinement.identity, self._stride, self._steps, names, rungs
+            "continuation",
+            self._refinement.identity,
+            self._stride,
+            self._steps,
+            list(self._space.names),
+            self._rungs,
         )
 
     def chain(self, setting: Setting) -> list[Setting]:
         """Return the settings that a registration passes: the rungs above, and the setting itself."""
-        if LADDER_BY not in self._space.names:
+        if not self._rungs:
             return [setting]
-        place = self._space.names.index(LADDER_BY)
-        ladder = self._space.hyperparameters[place]
-        rungs = [ladder.value(rung) for rung in even_indices(ladder, RUNGS)]
         here = as_number(setting[LADDER_BY])
-        stronger = [rung for rung in rungs if as_number(rung) > here]
+        stronger = [rung for rung in self._rungs if as_number(rung) > here]
         passed = [{**setting, LADDER_BY: rung} for rung in reversed(stronger)]
         return [*passed, setting]
 
