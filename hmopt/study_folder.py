@@ -156,6 +156,15 @@ def _wrong_place(path: Path, expected: str) -> HmoptError:
     return HmoptError(str(path), expected=expected, got=got, advice="Move it away.")
 
 
+def _no_folder(path: Path) -> HmoptError:
+    return HmoptError(
+        str(path),
+        expected="a study folder",
+        got="a file" if path.is_file() else "something else",
+        advice="Name the folder first, and files after it.",
+    )
+
+
 class ResultsFolder(_SearchFiles):
     """`results/` of a study folder: what is committed of it.
 
@@ -823,6 +832,9 @@ class StudyFolder(_SearchFiles):
 
         A link to a file, or to a folder, is as good as the file or folder.
         """
+        if os.path.lexists(self.path) and not self.path.is_dir():
+            yield _no_folder(self.path)
+            return
         for path in self._files():
             if os.path.lexists(path) and not path.is_file():
                 yield _wrong_place(path, "a file")

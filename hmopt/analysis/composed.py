@@ -311,8 +311,8 @@ def share_of_gain(part: Mean, whole: Mean, difference: Mean) -> Estimate:
     Returns
     -------
     Estimate
-        NaN where b is not positive. The interval is NaN where b is not known to be positive, so
-        that it would have no end, or of too few subjects.
+        NaN where b is not positive, or smaller than its standard error. The interval is NaN where b
+        is not known to be positive, so that it would have no end, or of too few subjects.
 
     References
     ----------
@@ -329,7 +329,7 @@ def share_of_gain(part: Mean, whole: Mean, difference: Mean) -> Estimate:
     [0.8, 0.57, 1.1]
     """
     a, b = part.value, whole.value
-    if not b > 0:
+    if not b > 0 or b < whole.error:
         return UNKNOWN
     share = a / b
     errors = [part.error, whole.error, difference.error]

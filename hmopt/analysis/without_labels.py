@@ -66,10 +66,13 @@ class StandIns:
         Name of the metric that needs labels, or landmarks.
     found
         By name of a stand-in, in the order of their declaration: one entry for each scope.
+    constant
+        Metrics that are the same at every setting, as folding where nothing folds: they cannot choose one.
     """
 
     metric: str
     found: Mapping[str, tuple[StandIn, ...]]
+    constant: tuple[str, ...] = ()
 
 
 def find_stand_ins(
@@ -108,14 +111,25 @@ def find_stand_ins(
         if curve is not None and not is_of_subject:
             curves[scope] = curve
     found = {}
+    constant = []
     for name in metrics:
+        if not _varies(measurements, name):
+            constant.append(name)
+            continue
         by_metric = ModelAnalysis(measurements, options.model_copy(update={"metric": name}))
         stand_ins: list[StandIn] = []
         for members in by_kinds(curves.values()).values():
             stand_ins += _of_family(members, by_metric, validation, by_truth)
         if stand_ins:
             found[name] = tuple(stand_ins)
-    return StandIns(metric=others[0], found=found) if found else None
+    return StandIns(metric=others[0], found=found, constant=tuple(constant)) if found else None
+
+
+def _varies(measurements: Measurements, name: str) -> bool:
+    """Tell whether a metric of any pair differs between settings."""
+    values = measurements.values[name]
+    differs = (values != values[:1]) & np.isfinite(values) & np.isfinite(values[:1])
+    return bool(differs.any())
 
 
 def _is_of_truth(name: str) -> bool:

@@ -227,7 +227,8 @@ def _label_files(
         found[dataset] = list(files)
     others = sorted(path for path in dataset.glob("derivatives/*") if path.is_dir())
     for folder in others:
-        inside = _index(folder)
+        # label maps that hmopt moved are no segmentations
+        inside = [file for file in _index(folder) if file.get("desc") != "hmopt"]
         if any(file.get("suffix") == suffix for file in inside):
             found[folder] = inside
     if len(found) == 1:

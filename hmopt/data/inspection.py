@@ -34,6 +34,9 @@ _THICK = 3.0
 _TUNE_SHARE = 0.1
 _SEARCH_SHARE = 0.3
 _FEWEST_IN_A_SET = 2
+_MANY_LABELS = 50
+_FEW_VOXELS = 10
+"""Label maps with more labels, of fewer voxels each, are hardly any: intensities are like that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +200,29 @@ class Inspection:
         )
 
     @property
+    def doubts(self) -> list[str]:
+        """What may be wrong with the files, one sentence each."""
+        found = []
+        are_flat = self.shapes.min(axis=1) == 1
+        volumes = self.cohort.images.index[~are_flat]
+        if are_flat.any() and len(volumes):
+            found.append(
+                f"Dimensions: {_named(volumes)} of {len(are_flat)} images have more than one slice; of a volume "
+                "among 2-D images one slice is used."
+            )
+        are_empty = [not np.any(scan.voxels) for scan in self.scans]
+        empty = self.cohort.images.index[are_empty]
+        if len(empty):
+            found.append(f"Labels: the label map of {_named(empty)} contains none of the structures.")
+        voxels = self.structures["voxels"]
+        if len(voxels) >= _MANY_LABELS and voxels.median() < _FEW_VOXELS:
+            found.append(
+                f"Labels: there are {len(voxels)} labels, most of fewer than {_FEW_VOXELS} voxels. Images and label "
+                "maps may have been swapped."
+            )
+        return found
+
+    @property
     def slice_axis(self) -> int | None:
         """The axis along which slices are too few or too thick for 3-D work; None: volumes."""
         shape = np.median(self.shapes, axis=0)
@@ -271,15 +297,17 @@ class Inspection:
         found = f"Mean overlap of labels before registration: {', '.join(measured)}: {chosen}."
         if self.roughly_aligned:
             return found
-        if self.slice_axis is not None:
-            return (
-                f"{found} Images are not aligned: align them with another program first, "
-                "as slices cannot be."
-            )
-        return (
-            f"{found} Images are hardly aligned: "
-            "look at the overlap of what is prepared before you train."
-        )
+        look = "look at the overlap of the prepared images before you train"
+        if self.best_placement == "affine":
+            return f"{found} Images are hardly aligned: {look}."
+        return f'{found} Images are far apart: try placement = "affine", and {look}.'
+
+
+def _named(names: pd.Index, most: int = 3) -> str:
+    """Return the first of some names, and how many there are beside them."""
+    shown = ", ".join(str(name) for name in names[:most])
+    hidden = len(names) - most
+    return f"{shown} and {hidden} more" if hidden > 0 else shown
 
 
 def inspect_cohort(cohort: Cohort, track: Track = silent, seed: int = 0) -> Inspection:

@@ -176,7 +176,8 @@ def read_landmarks(path: Path, lattice: Lattice, coordinates: Coordinates) -> La
     Raises
     ------
     DataError
-        If the file cannot be read, holds no point, or one that lies further from the image than the image is large.
+        If the file cannot be read, holds no point, or none in the image, or one that lies further from the image than
+        the image is large.
 
     Examples
     --------
@@ -312,13 +313,18 @@ def _names(file: PointFile) -> tuple[str | None, tuple[str, ...]]:
 def _check_near(
     path: Path, voxels: NDArray[np.float64], lattice: Lattice, coordinates: Coordinates
 ) -> None:
-    """Refuse a point that lies further from the image than the image is large: another convention was meant."""
+    """Refuse points that another convention was meant for.
+
+    These are all points where none lies in the image, to a voxel, and one that lies further from the image than the image
+    is large.
+    """
     sides = np.array(lattice.shape)
     largest = sides.max()
     is_far = ((voxels < -largest) | (voxels > sides + largest)).any(axis=1)
-    if not is_far.any():
+    is_outside = ((voxels < -1) | (voxels > sides)).any(axis=1)
+    if not is_far.any() and not is_outside.all():
         return
-    row = int(np.flatnonzero(is_far)[0])
+    row = int(np.flatnonzero(is_far if is_far.any() else is_outside)[0])
     place = ", ".join(f"{value:.6g}" for value in voxels[row])
     raise DataError(
         str(path),

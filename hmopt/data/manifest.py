@@ -320,7 +320,7 @@ def check_files(files: Sequence[Path], kind: str) -> None:
             advice="Name the file in it.",
         )
     more = f", nor {_shown([path.name for path in others])}" if others else ""
-    similar = _similar_name(first)
+    similar = _similar_name(first, taken={path.name for path in files if path.is_file()})
     raise DataError(
         str(first),
         expected=f"the {kind} file",
@@ -350,12 +350,15 @@ def _check_name(path: Path) -> None:
     )
 
 
-def _similar_name(path: Path) -> str | None:
-    """Return the name of a file in the same folder that is nearly the same; None: there is none."""
+def _similar_name(path: Path, taken: set[str]) -> str | None:
+    """Return the name of a file in the same folder that is nearly the same; None: there is none.
+
+    Names that are taken are those of files of other rows.
+    """
     if not path.parent.is_dir():
         return None
     names = [other.name for other in path.parent.iterdir()]
-    names = [name for name in names if not name.startswith(".")]
+    names = [name for name in names if not name.startswith(".") and name not in taken]
     sought = path.name
     for name in names:
         if name.lower() == sought.lower():

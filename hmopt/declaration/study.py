@@ -1,5 +1,6 @@
 """The whole of `study.toml`, read and checked."""
 
+import difflib
 import importlib.util
 import math
 import os
@@ -11,7 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from hmopt.catalogue import (
     HYPERPARAMETERS,
@@ -477,15 +485,28 @@ def _refusal(origin: str, fault: Fault) -> DeclarationError:
     if fault.kind == "missing":
         return DeclarationError(field, expected="a value", got="none", advice="Add the key.")
     if fault.kind == "extra_forbidden":
-        _, _, name = fault.key.rpartition(".")
+        *tables, name = fault.key.split(".")
+        near = difflib.get_close_matches(name, _known_keys(tables), n=1)
         return DeclarationError(
             field,
             expected="a key that hmopt knows",
             got=f"unknown key {name!r}",
-            advice="Remove or correct it.",
+            advice=f"Did you mean {near[0]!r}?" if near else "Remove or correct it.",
         )
     got = repr(fault.value)
     return DeclarationError(field, expected=fault.rule, got=got, advice="Correct the value.")
+
+
+def _known_keys(tables: Sequence[str]) -> list[str]:
+    """Return the keys of a table by its place in the declaration; none where its keys are names of the user."""
+    options: type[BaseModel] = Study
+    for table in tables:
+        field = options.model_fields.get(table)
+        kind = None if field is None else field.annotation
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return []
+        options = kind
+    return list(options.model_fields)
 
 
 def _resolved(options: T, folder: Path, names: tuple[str, ...]) -> T:

@@ -74,13 +74,15 @@ class PlaceOnGridd(MapTransform):
         """Return the prepared images, and for each key what is known of its file.
 
         `KEY_grid` is the matrix from prepared voxels to those of the file, `KEY_file` its
-        intensities, `KEY_affine` its affine, and `KEY_background` the intensity outside it.
+        intensities, `KEY_axes` how many axes it has, `KEY_affine` its affine, and `KEY_background`
+        the intensity outside it.
         """
         result = dict(data)
         for key in self.key_iterator(result):
             image = result[key]
             affine = np.asarray(image.affine, dtype=np.float64)
             intensities = np.asarray(image, dtype=np.float32)[0]
+            result[f"{key}_axes"] = intensities.ndim
             if intensities.ndim == 2:
                 intensities = intensities[..., None]
                 affine = _with_third_axis(affine)
@@ -238,18 +240,23 @@ class Registration:
         in_moving_world = _apply(pair["moving_affine"], coordinates)
         in_fixed_world = _apply(pair["fixed_affine"], voxels)
         shift_lps = (in_moving_world - in_fixed_world) @ LPS_FROM_RAS
+        if pair["fixed_axes"] == 2:
+            moved = moved[..., 0]
+        if pair["fixed_axes"] == 2 and pair["moving_axes"] == 2:
+            shift_lps = shift_lps[..., :2]
         field = _vector_image(shift_lps, pair["fixed_affine"])
         return nibabel.Nifti1Image(moved, pair["fixed_affine"]), field
 
 
 def _vector_image(vectors: Floats, affine: Floats) -> nibabel.Nifti1Image:
-    """Return vectors (x, y, z, 3) as ITK reads them: (x, y, z, 1, 3), intent "vector".
+    """Return vectors (x, y, z, c) as ITK reads them: (x, y, z, 1, c), intent "vector".
 
-    ITK takes a field with one voxel along the last axis for two-dimensional. Its axes are stored in
-    the first cyclic order whose last one is longer.
+    Of two 2-D files c = 2, else 3. ITK takes a field of 3 with one voxel along the last axis for
+    two-dimensional. Its axes are stored in the first cyclic order whose last one is longer.
     """
     order = [0, 1, 2]
-    while vectors.shape[order[-1]] == 1 and order != [1, 2, 0]:
+    is_of_planes = vectors.shape[-1] == 2
+    while not is_of_planes and vectors.shape[order[-1]] == 1 and order != [1, 2, 0]:
         order = [order[-1], *order[:-1]]
     columns = [*order, 3]
     data = np.transpose(vectors, columns).astype(np.float32)[:, :, :, None, :]

@@ -185,7 +185,7 @@ class RetrainedOracle(NetworkOracle):
     def _header(self, index: Index) -> dict[str, Any]:
         path = self.path(index)
         header = read_header(path, NETWORK_FORMAT)
-        check_key(path, header, self._key(index))
+        check_key(path, header, self._key(index), self._study)
         return header
 
     def _key(self, index: Index) -> str:
@@ -507,7 +507,7 @@ class BaselineOracles:
         study = with_budget(self._scaled, self._cohort, steps, seed)
         if path == self._files.model_file():
             study = self._study
-        check_key(path, read_header(path), training_key(study, self._cohort))
+        check_key(path, read_header(path), training_key(study, self._cohort), study)
         return True
 
     def hypermorph(self, steps: int, seed: int) -> AmortizedOracle:

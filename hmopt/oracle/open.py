@@ -116,6 +116,13 @@ def open_registrar(
         If there is no model, or it cannot be used.
     """
     files = StudyFolder.of(folder)
+    if files.path.is_file():
+        raise CheckpointError(
+            str(files.path),
+            expected="a study folder, or one that holds a model",
+            got="a file",
+            advice="Name the folder first, then the moving and the fixed image.",
+        )
     if not files.is_declared:
         path = files.model_file()
         alone: HypermorphModel | BakedModel
@@ -491,7 +498,7 @@ def load_trained(
     """
     path = StudyFolder(folder).model_file(checkpoint)
     hypermorph, header = load_hypermorph(path, architecture(study, cohort.shape))
-    check_key(path, header, training_key(study, cohort))
+    check_key(path, header, training_key(study, cohort), study)
     check_steps(path, header, steps_at(checkpoint, study.training.steps))
     hypermorph.space = study.space
     declared_loss = study.loss.model_dump(mode="json")

@@ -300,10 +300,10 @@ def read_material(folder: Path | str | StudyFolder, track: Track = silent) -> Ma
     findings = tuple(analyse_scopes(measurements, half, scopes, search, track, before))
     if not findings:
         raise DataError(
-            str(folder),
-            expected="measurements for a scope",
+            str(files.path),
+            expected=f"pairs with a value of {search.metric}",
             got="none",
-            advice="Run `hmopt search` again.",
+            advice="Look at the images, labels and landmarks with `hmopt check`, then run `hmopt search` again.",
         )
     measured = [finding.scope for finding in findings]
     drifts = find_drifts(checkpoints, measured, search, track)

@@ -77,13 +77,13 @@ def is_trained(study: Study, cohort: PreparedCohort, folder: Path) -> bool:
     if not path.exists():
         return False
     key = training_key(study, cohort)
-    if not is_kept(path, HYPERMORPH_FORMAT, key):
+    if not is_kept(path, HYPERMORPH_FORMAT, key, study):
         return False
     check_steps(path, read_header(path), study.training.steps)
     return True
 
 
-def is_kept(path: Path, form: str, key: str) -> bool:
+def is_kept(path: Path, form: str, key: str, study: Study | None = None) -> bool:
     """Return whether the result of a training is in its file already.
 
     Parameters
@@ -94,6 +94,8 @@ def is_kept(path: Path, form: str, key: str) -> bool:
         Its format.
     key
         The training's `training_key`, or `network_key` with its setting.
+    study
+        The declaration, for a message.
 
     Raises
     ------
@@ -109,7 +111,7 @@ def is_kept(path: Path, form: str, key: str) -> bool:
         return False
     load = load_hypermorph if form == HYPERMORPH_FORMAT else load_network
     _, header = load(path)  # which refuses weights that were damaged
-    check_key(path, header, key)
+    check_key(path, header, key, study)
     return True
 
 
@@ -146,7 +148,7 @@ def check_steps(path: Path, header: Mapping[str, Any], steps: int) -> None:
         )
 
 
-def check_key(path: Path, header: Mapping[str, Any], key: str) -> None:
+def check_key(path: Path, header: Mapping[str, Any], key: str, study: Study | None = None) -> None:
     """Check that a model is of this declaration and cohort.
 
     A model of another split, above all, was trained on subjects to search on.
@@ -159,6 +161,8 @@ def check_key(path: Path, header: Mapping[str, Any], key: str) -> None:
         Its header.
     key
         The key that it must have.
+    study
+        The declaration, so that a message names what differs.
 
     Raises
     ------
@@ -177,9 +181,37 @@ def check_key(path: Path, header: Mapping[str, Any], key: str) -> None:
     raise CheckpointError(
         str(path),
         expected="a model of this declaration and these images",
-        got="one of others",
+        got=_of_others(header, study),
         advice=advice,
     )
+
+
+_MOST_NAMED = 3
+"""Keys that a message names at most."""
+
+
+def _of_others(header: Mapping[str, Any], study: Study | None) -> str:
+    """Return what differs between the training of a model and a declaration, for a message."""
+    if study is None:
+        return "one of others"
+    architecture_of = header.get("architecture", {})
+    tables = {
+        "training": (header.get("training", {}), study.training),
+        "loss": (header.get("loss", {}), study.loss),
+        "network": (architecture_of.get("network", {}), study.network),
+        "hypernetwork": (architecture_of.get("hypernetwork", {}), study.hypernetwork),
+    }
+    not_deciding = {"threads", "checkpoint_every", "scale", "second_scale"}
+    found = []
+    for table, (before, options) in tables.items():
+        for key, now in options.model_dump(mode="json", exclude=not_deciding).items():
+            if key in before and before[key] != now:
+                found.append(f"{table}.{key} was {before[key]}, is {now}")
+    if not found:
+        return "one of others: the images, their preparation, [split] or [pairs] differ"
+    more = len(found) - _MOST_NAMED
+    end = f"; {more} more" if more > 0 else ""
+    return f"one of others: {'; '.join(found[:_MOST_NAMED])}{end}"
 
 
 def training_key(study: Study, cohort: PreparedCohort) -> str:

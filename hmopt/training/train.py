@@ -221,11 +221,11 @@ def train_hypermorph(
     """
     key = training_key(study, cohort)
     files = files_beside(path, study.training.steps)
-    if is_kept(path, HYPERMORPH_FORMAT, key):
+    if is_kept(path, HYPERMORPH_FORMAT, key, study):
         remove_state(files.state, key)
         return path
     with alone(lock_beside(files.state), AT_WORK, track):
-        if not is_kept(path, HYPERMORPH_FORMAT, key):
+        if not is_kept(path, HYPERMORPH_FORMAT, key, study):
             run_training(
                 study, cohort, TrainableHypermorph, files, key, torch.device(device), track
             )
@@ -278,12 +278,12 @@ def train_network(
     """
     key = setting_key(study, cohort, setting)
     files = files_beside(path, study.training.steps)
-    if is_kept(path, NETWORK_FORMAT, key):
+    if is_kept(path, NETWORK_FORMAT, key, study):
         remove_state(files.state, key)
         return path
     build = partial(TrainableNetwork, setting=setting)
     with alone(lock_beside(files.state), AT_WORK, track):
-        if not is_kept(path, NETWORK_FORMAT, key):
+        if not is_kept(path, NETWORK_FORMAT, key, study):
             run_training(study, cohort, build, files, key, torch.device(device), track)
     return path
 

@@ -11,7 +11,7 @@ from hmopt.data.pairs import check_columns, draw_pairs, read_pair_names
 from hmopt.data.prepared import OWN_COLUMNS, PreparedCohort, manifest_columns
 from hmopt.declaration import Study
 from hmopt.declaration.study import check_units
-from hmopt.errors import DeclarationError
+from hmopt.errors import DataError, DeclarationError
 from hmopt.networks import check_network
 from hmopt.records import Pair
 from hmopt.search.scopes import check_kinds, list_scopes
@@ -73,8 +73,15 @@ def check_manifest(study: Study) -> None:
     DeclarationError, SearchError
         As `check_listed`.
     DataError
-        If the manifest or the table of label names cannot be used.
+        If the manifest or the table of label names cannot be used, or was not published with the model.
     """
+    if study.is_published:
+        raise DataError(
+            "cohort",
+            expected="images and labels",
+            got="a published model, whose cohort is not published",
+            advice="Use it with `hmopt register`, or search your own images with `hmopt new --model`.",
+        )
     listing = list_cohort(study.cohort)
     check_listed(study, listing.images, has_labels=listing.has_labels)
 

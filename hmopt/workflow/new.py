@@ -45,6 +45,8 @@ RATE_2D, RATE_3D = 2e-3, 1e-3
 """Learning rates that are stable for slices and for volumes; a model learns fastest just below the largest such."""
 TRAINING_S_PER_VOXEL = 1.0e-6
 """One image voxel of one pair of one step on one core; measured with the default network on a 2-core machine."""
+STEP_S = 0.01
+"""What a step takes besides, however small the images are, the same."""
 MEASURING_S_PER_VOXEL = 4.0e-7
 """One image voxel of one pair at one setting on one core, the same."""
 ITERATION_S_PER_VOXEL = 3.0e-7
@@ -236,7 +238,7 @@ class NewStudy:
     estimate
         Roughly the time and disk that the study takes on this machine.
     warnings
-        What is doubtful about a model of elsewhere on these data, one sentence each.
+        What is doubtful about these data, or about a model of elsewhere on them, one sentence each.
     notes
         What a BIDS dataset lacks, one sentence each.
     """
@@ -414,7 +416,7 @@ def _declared(
         found=found,
         subjects={side: len(names) for side, names in sides.items()},
         estimate=_estimate(study, found),
-        warnings=inferred.warnings,
+        warnings=(*inferred.warnings, *found.doubts),
     )
     text = write_document(study, inferred.remarks)
     with replacing(destination) as beside:
@@ -619,11 +621,11 @@ def infer_study(
 
 def _training(d: int, remarks: Remarks) -> Values:
     """Return the learning rate of images with d axes, and of volumes the longest gradient."""
+    if d == 2:
+        return {"learning_rate": RATE_2D}
     remarks["training.learning_rate"] = (
         "Half of the 2-D value, because 3-D convolutions sum three times as many terms."
     )
-    if d == 2:
-        return {"learning_rate": RATE_2D}
     remarks["training.gradient_norm"] = (
         "About the typical norm; a few gradients are many times larger."
     )
@@ -723,7 +725,7 @@ def estimate_study(
     >>> values = {"name": "x", "preprocessing": {"shape": [100, 100]}, "split": {"train": 4, "tune": 1, "search": 2}}
     >>> study = parse_study({"cohort": {"manifest": "cohort.csv"}, "training": {"steps": 1000}, **values})
     >>> round(estimate_study(study, items=20, pairs=100, labels=10, cores=2).training_s)
-    20
+    30
     """
     shared = study.training.threads or cores or os.cpu_count() or 1
     voxels = math.prod(study.preprocessing.shape)
@@ -731,13 +733,14 @@ def estimate_study(
     # a model that is trained here is also measured as it was at each checkpoint of its training
     models = len(CHECKPOINTS) if is_trained_here else 1
     measured = models * _settings(study, studies) * pairs
-    trained = study.training.steps * study.training.batch if is_trained_here else 0
+    steps = study.training.steps if is_trained_here else 0
+    step_s = STEP_S + study.training.batch * voxels * TRAINING_S_PER_VOXEL / shared
     model_bytes = MODEL_BYTES if is_trained_here else 0
     images_bytes = items * voxels * BYTES_PER_VOXEL
     ledger_bytes = measured * 2 * labels * ROW_BYTES
     pair_s = _pair_seconds(study, voxels, shared)
     return Estimate(
-        training_s=trained * voxels * TRAINING_S_PER_VOXEL / shared,
+        training_s=steps * step_s,
         search_s=None if pair_s is None else measured * pair_s,
         disk_bytes=images_bytes + model_bytes + ledger_bytes,
     )

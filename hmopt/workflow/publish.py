@@ -156,7 +156,8 @@ def publish(
     Raises
     ------
     DeclarationError
-        If the licence is not told, the folder to make is there already, or the model is not trained in `folder`.
+        If the licence is not told, the folder to make is there already, or the model was not trained in `folder` or
+        is published already.
     CheckpointError
         If there is no trained model.
     LedgerError
@@ -246,14 +247,21 @@ def _check_destination(destination: Path) -> None:
 
 def _check_trained_here(study: Study) -> None:
     source = study.model.source
-    if source == "trained":
+    got = repr(source)
+    advice = "Engines and registrations without a model have no weights to publish."
+    if study.is_published:
+        got = "a folder that was published"
+        advice = "Copy the folder."
+    elif source == "trained":
         return
-    place = "" if study.model.path is None else f" ({study.model.path})"
+    elif study.model.path is not None:
+        got += f" ({study.model.path})"
+        advice = "Publish that folder."
     raise DeclarationError(
         "model.source",
         expected='"trained": a model is published from the study folder that trained it',
-        got=f"{source!r}{place}",
-        advice="Publish that folder.",
+        got=got,
+        advice=advice,
     )
 
 

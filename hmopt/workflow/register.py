@@ -116,7 +116,7 @@ class Registered:
 
     def __str__(self) -> str:
         """Return a few lines for a person."""
-        lines = [f"Setting: {setting_text(self.setting)}"]
+        lines = [f"Setting: {setting_text(self.setting) or 'the only one'}"]
         lines += [
             f"Setting of {name}: {setting_text(one)}" for name, one in self.structures.items()
         ]
@@ -669,10 +669,11 @@ def _advice_on_refinement(files: StudyFolder, iterations: int) -> str | None:
     if not files.is_declared or files.study.refine.iterations == iterations:
         return None
     searched = files.study.refine.iterations
-    return (
-        f"The setting was searched with registrations refined by {searched} iterations; with {iterations} "
-        "iterations, another setting may be best."
+    how = (
+        f"registrations refined by {searched} iterations" if searched else "unrefined registrations"
     )
+    now = f"with {iterations} iterations" if iterations else "without refinement"
+    return f"The setting was searched with {how}; {now}, another setting may be best."
 
 
 def _images_of_study(files: StudyFolder, outputs: Mapping[str, Path]) -> dict[str, Path]:

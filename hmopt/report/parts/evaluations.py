@@ -51,7 +51,7 @@ def _found(found: Evaluations, material: Material) -> str:
     pairs = len(material.measurements.pairs)
     text = (
         f"The search measured {pairs} pairs at {found.settings} settings: {found.registrations:,} registrations, "
-        f"{_times(found, asked)} required by a full grid with {asked.values} values per hyperparameter "
+        f"{_times(found, asked)} required by a full grid of at most {asked.values} values per hyperparameter "
         f"({asked.settings:,} settings)."
     )
     regret = found.regret

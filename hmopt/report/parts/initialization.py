@@ -28,6 +28,7 @@ from hmopt.report.words import (
     gain_text,
     metric_name,
     number,
+    plural,
     scope_title,
     setting_text,
     setting_value,
@@ -78,8 +79,10 @@ def found(compared: BaselineComparison, metric: str) -> str:
     hypermorphs = compared.main.hypermorphs.at_optimum[WHOLE_COHORT]
     separate = compared.separate.at_optimum[WHOLE_COHORT]
     ratio, evidence = compared.main.spread_ratios[WHOLE_COHORT]
-    of_hypermorph = f"{_deviation(hypermorphs.score_spread)} ({hypermorphs.models} starts)"
-    of_separate = f"{_deviation(separate.score_spread)} ({separate.models} starts)"
+    of_hypermorph = (
+        f"{_deviation(hypermorphs.score_spread)} ({plural(hypermorphs.models, 'start')})"
+    )
+    of_separate = f"{_deviation(separate.score_spread)} ({plural(separate.models, 'start')})"
     amounts = (
         f"at {setting_text(compared.optimum)}, the standard deviation of {metric_name(metric)} over random starts "
         f"is {of_hypermorph} for hypermorphs and {of_separate} for separate networks"

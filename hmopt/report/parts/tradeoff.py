@@ -166,6 +166,10 @@ def _ends(front: Front) -> str:
     return " … ".join(dict.fromkeys(ends))
 
 
+_MOST_NAMED = 2
+"""Hyperparameters that a figure names at most: more do not fit into its legend."""
+
+
 def _short(setting: Setting) -> str:
     values = [setting_value(value) for value in setting.values()]
     return ", ".join(values)
@@ -199,7 +203,9 @@ def _best_of(front: Front, material: Material) -> Mapping[str, Setting | None]:
         return marked
     for finding in material.findings:
         if finding.scope == front.scope:
-            marked[best_name(material.searched.space)] = finding.full.optimum.setting
+            space = material.searched.space
+            best = best_name(space) if len(space.names) <= _MOST_NAMED else "best setting"
+            marked[best] = finding.full.optimum.setting
             marked["under the limits"] = finding.full.optimum.constrained
     return marked
 
@@ -253,7 +259,7 @@ def front_figure(front: Front, marked: Mapping[str, Setting | None]) -> Figure:
             fillstyle=fill,
             markersize=10,
             zorder=5,
-            label=f"{name}: {_short(setting)}",
+            label=f"{name}: {_short(setting)}" if len(setting) <= _MOST_NAMED else name,
         )
     units = [
         "folding, %" if axis.metric.name == FOLDING else axis_name(axis)

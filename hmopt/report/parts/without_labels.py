@@ -42,6 +42,7 @@ class WithoutLabelsPart(ReportPart):
         first = [entries[0] for entries in stand_ins.found.values()]
         value = value_name(space)
         rows = [_row(entry, metric) for entry in first]
+        rows += [_constant_row(name, metric) for name in stand_ins.constant]
         rows.append(_default_row(first[0], space, metric))
         return Section(
             title=f"How well can {value} be chosen without labels?",
@@ -75,6 +76,15 @@ def _row(entry: StandIn, metric: str) -> dict[str, str]:
         "chosen setting": setting_text(entry.setting),
         f"regret in {metric} (95 % interval)": gain_text(entry.regret.estimate),
         "conclusion": _conclusion(entry),
+    }
+
+
+def _constant_row(name: str, metric: str) -> dict[str, str]:
+    return {
+        "": metric_name(name),
+        "chosen setting": "none",
+        f"regret in {metric} (95 % interval)": "",
+        "conclusion": "the same at every setting",
     }
 
 
@@ -122,8 +132,9 @@ def _notes(metric: str, value: str) -> tuple[str, ...]:
     return (
         f"{sentence(chosen)} The regret is the difference of the two; a negative regret is a gain. Intervals are over "
         "subjects (jackknife).",
-        "Consistency, folding and log Jacobians are best without any deformation and therefore select the "
-        "strongest regularization. The similarity that the registration optimizes selects the weakest.",
+        "Consistency and log Jacobians are best without any deformation and therefore select the strongest "
+        "regularization; folding selects the first setting without any. The similarity that the registration optimizes "
+        "selects the weakest.",
     )
 
 
