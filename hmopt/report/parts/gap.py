@@ -171,6 +171,8 @@ def _counted(scopes: Sequence[ScopeGap]) -> str:
     """Return for how many further scopes the best setting carries over to refined registrations."""
     times = Counter(scope.answers[0] for scope in scopes)
     few = times[Answer.TOO_FEW]
+    if few == len(scopes):
+        return f"The other {plural(few, 'scope')} {'has' if few == 1 else 'have'} too few subjects for a test."
     end = f"; {few} have too few subjects" if few else ""
     return (
         f"Of {plural(len(scopes), 'further scope')}, it carries over for {times[Answer.CARRIES_OVER]}, does not "
