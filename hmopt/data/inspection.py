@@ -207,13 +207,15 @@ class Inspection:
         volumes = self.cohort.images.index[~are_flat]
         if are_flat.any() and len(volumes):
             found.append(
-                f"Dimensions: {_named(volumes)} of {len(are_flat)} images have more than one slice; of a volume "
-                "among 2-D images one slice is used."
+                f"Dimensions: {len(volumes)} of {len(are_flat)} images have more than one slice ({_named(volumes)}); of a "
+                "volume among 2-D images one slice is used."
             )
         are_empty = [not np.any(scan.voxels) for scan in self.scans]
         empty = self.cohort.images.index[are_empty]
         if len(empty):
-            found.append(f"Labels: the label map of {_named(empty)} contains none of the structures.")
+            found.append(
+                f"Labels: the label map of {_named(empty)} contains none of the structures."
+            )
         voxels = self.structures["voxels"]
         if len(voxels) >= _MANY_LABELS and voxels.median() < _FEW_VOXELS:
             found.append(

@@ -242,6 +242,10 @@ def test_without_a_sure_gain_there_is_no_interval_and_without_a_gain_no_share() 
     unsure = share_of_gain(made(0.001, 1e-6), made(0.001, 1e-6), made(0.0, 2e-6))
     assert unsure.value == 1
     assert np.isnan([unsure.low, unsure.high]).all()
+    # as -542 % of a gain of nearly nothing
+    assert np.isnan(
+        share_of_gain(made(-0.002, 1e-6), made(0.0004, 1e-6), made(-0.0024, 1e-6))
+    ).all()
     assert np.isnan(share_of_gain(made(0.001, 1e-8), made(-0.001, 1e-8), made(0.002, 1e-8))).all()
     few = [made(0.004, 1e-8, subjects=4), made(0.005, 1e-8, subjects=4), made(-0.001, 1e-8, 4)]
     assert np.isnan(share_of_gain(*few)[1:]).all()

@@ -1,5 +1,7 @@
 """The regret of metrics without labels, on curves whose optima are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -52,6 +54,15 @@ def stand_ins(measurements: Measurements, metric: str = "dice") -> StandIns:
     found = find_stand_ins(measurements, SCOPES, SearchOptions(metric=metric, reported=reported))
     assert found is not None
     return found
+
+
+def test_a_metric_that_never_varies_chooses_nothing() -> None:
+    measurements = measured({"log_jacobian_sd": 1.0})
+    still = np.zeros((len(VALUES), len(measurements.pairs)))
+    values = {**measurements.values, "folding": still}
+    found = stand_ins(replace(measurements, values=values))
+    assert found.constant == ("folding",)
+    assert list(found.found) == ["log_jacobian_sd"]
 
 
 def of(found: StandIns, metric: str, scope: Scope) -> StandIn:

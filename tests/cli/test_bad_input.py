@@ -162,7 +162,7 @@ def ask_for_more_subjects(study: Path) -> str:
 
 def misspell_a_key(study: Path) -> str:
     declare(study, "steps = 2", "stpes = 2")
-    return "unknown key 'stpes'"
+    return "unknown key 'stpes'. Did you mean 'steps'?"
 
 
 def declare(study: Path, old: str, new: str) -> None:

@@ -182,6 +182,14 @@ def test_several_derivatives_are_refused_until_one_is_named(dataset: Dataset) ->
         assert "derivatives/mine" in found["label"][0].as_posix()
 
 
+def test_label_maps_that_hmopt_moved_are_no_segmentations(dataset: Dataset) -> None:
+    dataset.scans(["01"])
+    dataset.labels(["01"], derivative="mine")
+    dataset.labels(["01"], derivative="hmopt", name="space-x_desc-hmopt_dseg")
+    found = read_bids(BidsQuery(dataset=dataset.root)).images
+    assert "derivatives/mine" in found["label"][0].as_posix()
+
+
 def test_runs_are_images_of_one_session_each_with_its_own_label_map(dataset: Dataset) -> None:
     for run in ("01", "02"):
         dataset.scans(["01"], name=f"run-{run}_T1w")

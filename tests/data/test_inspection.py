@@ -69,6 +69,29 @@ def test_images_that_do_not_lie_over_each_other_are_to_be_aligned(
     assert 'placement = "affine"' in found.advice
 
 
+def test_doubtful_files_are_named(tmp_path: Path, write: Callable[..., Path]) -> None:
+    flat = box((6, 6, 0), shape=(24, 24, 1))
+    empty = np.zeros_like(flat)
+    for number, data in enumerate([flat, flat, empty, box((6, 6, 6))]):
+        write(f"image{number}.nii.gz", data)
+        write(f"label{number}.nii.gz", data)
+    rows = [f"image{number}.nii.gz,label{number}.nii.gz,s{number}" for number in range(4)]
+    (tmp_path / "dseg.tsv").write_text("index\tname\n1\tbox\n")
+    (tmp_path / "cohort.csv").write_text("\n".join(["image,label,subject", *rows]))
+    dimensions, labels = look(tmp_path / "cohort.csv").doubts
+    assert dimensions.startswith("Dimensions: 1 of 4 images have more than one slice (image3);")
+    assert labels == "Labels: the label map of image2 contains none of the structures."
+
+    intensities = np.random.default_rng(0).integers(0, 200, (24, 24, 1), dtype=np.uint8)
+    for number in range(4):
+        write(f"image{number}.nii.gz", flat)
+        write(f"label{number}.nii.gz", intensities)
+    names = [f"{value}\tv{value}" for value in range(1, 200)]
+    (tmp_path / "dseg.tsv").write_text("\n".join(["index\tname", *names]))
+    (swapped,) = look(tmp_path / "cohort.csv").doubts
+    assert "may have been swapped" in swapped
+
+
 def test_few_slices_make_a_2d_cohort_searched_where_most_structures_are(
     write_cohort: WriteCohort,
 ) -> None:

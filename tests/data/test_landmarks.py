@@ -78,6 +78,8 @@ def test_a_point_of_a_plane_lies_on_it_wherever_the_plane_is(tmp_path: Path) -> 
         ("x,y,z\n1,2,left\n", "expected a number for z"),
         ("a,b\n1,2\n", "expected columns x, y and z"),
         ("x,y,z\n900,0,0\n", "read as ras. Correct cohort.point_coordinates"),
+        # near the image, but none in it
+        ("x,y,z\n40,2,1\n30,2,1\n", "read as ras. Correct cohort.point_coordinates"),
     ],
 )
 def test_what_cannot_be_landmarks_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+import hmopt
 from hmopt.data.preprocessing import prepare
 from hmopt.declaration import read_study
-from hmopt.errors import CheckpointError, DeclarationError
+from hmopt.errors import CheckpointError, DeclarationError, HmoptError
 from hmopt.ledger import Ledger
 from hmopt.networks import architecture, build_hypermorph, save_hypermorph
 from hmopt.oracle import load_checkpoints, open_oracle, open_registrar
@@ -113,6 +114,15 @@ def test_identity_stays_when_a_folder_moves(
     moved = tmp_path_factory.mktemp("elsewhere") / "study"
     shutil.copytree(folder, moved)
     assert open_oracle(moved)[0].identity == open_oracle(folder)[0].identity
+
+
+def test_an_image_in_place_of_the_folder_is_told(folder: Path, tmp_path: Path) -> None:
+    image = tmp_path / "moving.nii.gz"
+    image.touch()
+    with pytest.raises(CheckpointError, match="Name the folder first, then the moving"):
+        open_registrar(image)
+    with pytest.raises(HmoptError, match=r"expected a study folder, got a file\. Name the folder"):
+        hmopt.search(image)
 
 
 def test_folder_without_a_model_is_refused(folder: Path) -> None:

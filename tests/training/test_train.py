@@ -137,6 +137,14 @@ def test_model_of_another_declaration_or_cohort_is_refused(
             CheckpointError, match="expected a model of this declaration and these images"
         ):
             train(study, images, tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"one of others: training\.seed was 0, is 1\. Restore"
+    ):
+        train(declare(training={"seed": 1}), cohort, tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"images, their preparation, \[split\] or \[pairs\] differ"
+    ):
+        train(declare(), replace(cohort, identity="other"), tmp_path)
 
 
 def test_state_of_another_declaration_is_refused(cohort: PreparedCohort, tmp_path: Path) -> None:

@@ -217,6 +217,16 @@ def test_a_study_of_a_model_of_elsewhere_is_not_published(study: Path, tmp_path:
         hmopt.publish(tmp_path / "study", tmp_path / "out", data_license="mit")
 
 
+def test_a_published_folder_is_neither_published_again_nor_searched(
+    published: Published, tmp_path: Path
+) -> None:
+    with pytest.raises(HmoptError, match=r"got a folder that was published\. Copy"):
+        hmopt.publish(published.folder, tmp_path / "again", data_license="mit")
+    for command in (hmopt.search, hmopt.train):
+        with pytest.raises(DataError, match="whose cohort is not published"):
+            command(published.folder)
+
+
 @pytest.mark.parametrize(
     ("licence", "identifier"),
     [
