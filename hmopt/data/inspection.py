@@ -207,8 +207,8 @@ class Inspection:
         volumes = self.cohort.images.index[~are_flat]
         if are_flat.any() and len(volumes):
             found.append(
-                f"Dimensions: {len(volumes)} of {len(are_flat)} images have more than one slice ({_named(volumes)}); of a "
-                "volume among 2-D images one slice is used."
+                f"Dimensions: {len(volumes)} of {len(are_flat)} images have more than one slice "
+                f"({_named(volumes)}); of a volume among 2-D images one slice is used."
             )
         are_empty = [not np.any(scan.voxels) for scan in self.scans]
         empty = self.cohort.images.index[are_empty]

@@ -315,8 +315,8 @@ def _check_near(
 ) -> None:
     """Refuse points that another convention was meant for.
 
-    These are all points where none lies in the image, to a voxel, and one that lies further from the image than the image
-    is large.
+    These are all points where none lies in the image, to a voxel, and one that lies further from the
+    image than the image is large.
     """
     sides = np.array(lattice.shape)
     largest = sides.max()
