@@ -6,6 +6,7 @@ files to it. Wherever a choice is made that a user could not expect, a remark sa
 sentence.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ _WELL_INSIDE, _HARDLY_INSIDE = 0.5, 0.25
 """Shares of the smaller image inside the other: headers are of one space, or hardly."""
 _OTHER_SIZE = 5
 """Ratio of an image's length to the grid's from which its unit is doubted."""
+_SMALL_SHARE = 0.1
+"""Of an image that the grid of a model covers: less is told."""
 _OFF_PLACE = 0.75
 """Prepared voxels by which centring may differ from the headers without a word."""
 
@@ -386,12 +389,29 @@ def _sizes_against_grid(path: Path, item: PreparedImage) -> list[str]:
     steps_mm = np.linalg.norm((affine @ item.grid)[:3, : item.data.ndim], axis=0)
     grid_mm = steps_mm * item.data.shape
     if 1 / _OTHER_SIZE < image_mm.max() / grid_mm.max() < _OTHER_SIZE:
-        return []
+        return _share_of_image(path, item)
     image_sides = _times(sorted(image_mm.tolist(), reverse=True))
     grid_sides = _times(sorted(grid_mm.tolist(), reverse=True))
     return [
         f"{path.name}: it measures {image_sides} mm, and the model's grid {grid_sides} mm: "
         "look whether the unit and the spacing in its header are right."
+    ]
+
+
+def _share_of_image(path: Path, item: PreparedImage) -> list[str]:
+    """Return a remark where most of an image lies outside the grid."""
+    dimensions = item.data.ndim
+    ends = [(-0.5, side - 0.5) for side in item.original.shape]
+    # (4, 8): the corners of the file
+    corners = np.array(list(itertools.product(*ends))).T
+    corners = np.vstack([corners, np.ones(corners.shape[1])])
+    extents = np.ptp((np.linalg.inv(item.grid) @ corners)[:dimensions], axis=1)
+    share = float(np.prod(np.minimum(item.data.shape / extents, 1)))
+    if share > _SMALL_SHARE:
+        return []
+    return [
+        f"{path.name}: the model's grid covers {share:.1%} of it. Crop the image around the structures to register, or "
+        "use a model of larger images; displacements outside the grid are extrapolated."
     ]
 
 
