@@ -240,11 +240,13 @@ def caveats(material: Material) -> list[str]:
     names = material.searched.space.names
     symbols = listed([symbol(name) for name in names])
     are = "is" if len(names) == 1 else "are"
-    what = "network and this loss" if material.searched.engine is None else "engine"
+    has_engine = material.searched.engine is not None
+    what = "engine" if has_engine else "network and this loss"
+    example = "" if has_engine else ", such as those of SyN,"
     if material.searched.source == "optimize":
         what = "loss"
     sentences = [
-        f"{symbols} {are} specific to this {what}: parameters of other programs, such as those of SyN, have a "
+        f"{symbols} {are} specific to this {what}: parameters of other programs{example} have a "
         "different meaning and different best values.",
         "Held-out scores come from subjects that were not used to choose the setting, but that belong to the same "
         "cohort. Another scanner or population may need a different setting.",
