@@ -352,7 +352,9 @@ class _FloatRange:
     def from_unit_interval(self, place: float) -> float:
         value = self.along(place)
         # 0.35, not 0.35000000000000003
-        return float(f"{value:.12g}")
+        rounded = float(f"{value:.12g}")
+        # bounds may have more digits
+        return min(max(rounded, float(self.low)), float(self.high))
 
     def draw(self, share: float, place: float) -> Value:
         if share < self.end_point_rate:

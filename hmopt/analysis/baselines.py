@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hmopt.analysis.agreement import Agreement, Regret, find_agreement, find_regret
 from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.model_scores import Robustness, ensemble_gain, find_robustness, spread_ratio
+from hmopt.analysis.optimum import margin_of
 from hmopt.analysis.resampling import Estimate
 from hmopt.catalogue import find_metric
 from hmopt.declaration.search import SearchOptions
@@ -23,15 +24,22 @@ GAP_TOLERANCES = 1.5
 tolerances of the metric."""
 
 
-def negligible_gap(metric: str) -> float:
+def negligible_gap(metric: str, margin: float | None = None) -> float:
     """Return how much better separate networks may be for an amortized model to stand for them.
+
+    Parameters
+    ----------
+    metric
+        Name of the metric.
+    margin
+        The declared margin of the search; None: the metric's own tolerance.
 
     Examples
     --------
-    >>> negligible_gap("dice"), negligible_gap("hd95_mm")
-    (0.003, 0.03)
+    >>> negligible_gap("dice"), negligible_gap("hd95_mm"), negligible_gap("hd95_mm", margin=0.5)
+    (0.003, 0.03, 0.75)
     """
-    return GAP_TOLERANCES * find_metric(metric).tolerance
+    return GAP_TOLERANCES * margin_of(find_metric(metric), margin)
 
 
 Read = Callable[[Baseline], Measurements]

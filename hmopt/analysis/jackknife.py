@@ -232,6 +232,9 @@ def jackknife_rows(
         errors = np.full(len(values), math.nan)
     everyone = {*moving, *fixed}
     subjects = len(everyone - {always})
+    if count < FEWEST_SUBJECTS <= subjects:
+        # of a star the template cannot be left out: the rest are too few
+        errors[:] = math.nan
     freedom = max(count - 1, 1)
     found = []
     for value, error in zip(means.tolist(), errors.tolist(), strict=True):

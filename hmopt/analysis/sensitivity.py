@@ -141,10 +141,17 @@ def _of_column(best: pd.Series, column: pd.Series, seed: int) -> list[Sensitivit
             value=value,
             effect=effect,
             subjects=len(both),
-            evidence=evidence.get(value, of_interval(effect)),
+            evidence=evidence.get(value, _evidence_of(effect, values)),
         )
         for value, effect in effects.items()
     ]
+
+
+def _evidence_of(effect: Estimate, values: Floats) -> Evidence:
+    """Return what an effect shows; FLAT where enough subjects have one best setting."""
+    if len(values) >= FEWEST_SUBJECTS and not np.ptp(values) > 0:
+        return Evidence.FLAT
+    return of_interval(effect)
 
 
 def rank_effect(column: Floats, values: Floats, seed: int) -> Estimate:

@@ -101,7 +101,10 @@ def find_stand_ins(
     others = [name for name in measured if name not in metrics and _is_of_truth(name)]
     if not metrics or not others:
         return None
-    by_truth = options.model_copy(update={"metric": others[0]})
+    changed: dict[str, object] = {"metric": others[0]}
+    if others[0] != options.metric:
+        changed["margin"] = None  # the declared one is of another metric
+    by_truth = options.model_copy(update=changed)
     analysis = ModelAnalysis(measurements, by_truth)
     validation = CrossValidation(analysis, by_truth)
     curves = {}

@@ -95,8 +95,8 @@ def correspond(moving: Landmarks, fixed: Landmarks) -> Correspondence:
     Raises
     ------
     DataError
-        If landmarks are told by the order of the rows, and there are not as many in both images; or by names of
-        different columns, of which none is shared.
+        If landmarks have names in one image only; are told by the order of the rows, and there are not as many in
+        both images; or by names of different columns, of which none is shared.
 
     Examples
     --------
@@ -106,7 +106,16 @@ def correspond(moving: Landmarks, fixed: Landmarks) -> Correspondence:
     >>> correspond(one, other).moving, correspond(one, other).fixed
     (array([[2., 0., 0.]]), array([[1., 0., 0.]]))
     """
-    by_order = not (moving.are_named and fixed.are_named)
+    if moving.are_named != fixed.are_named:
+        unnamed = fixed if moving.are_named else moving
+        named = moving if moving.are_named else fixed
+        raise DataError(
+            unnamed.origin,
+            expected=f"a column that names each landmark once, as {named.named_by} of {named.origin}",
+            got="none, or one with an empty or repeated name",
+            advice="Correct the names, or take the column out of both files: rows are then matched by their order.",
+        )
+    by_order = not moving.are_named
     if by_order and len(moving.names) != len(fixed.names):
         raise DataError(
             moving.origin,

@@ -127,7 +127,8 @@ def _groups(values: pd.Series, edges: Sequence[float] | None) -> pd.Series:
             ordered=False,
         )
     else:
-        groups = values.map("{:g}".format)
+        # every digit counts: a column may hold serial numbers or dates
+        groups = values.map("{:.15g}".format)
     return groups.astype(object).where(~missing, MISSING)
 
 

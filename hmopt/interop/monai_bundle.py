@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 import hmopt
-from hmopt.errors import sides_text
+from hmopt.data.reference import Reference
+from hmopt.errors import CheckpointError, sides_text
 from hmopt.files import appearing
 from hmopt.interop import bundle_script
 from hmopt.interop.bake import AXES, Baked, write_torch
@@ -41,12 +42,13 @@ def write_bundle(baked: Baked, path: Path) -> None:
     Raises
     ------
     CheckpointError
-        If the network cannot be exported.
+        If the network cannot be exported, or was trained on images with axes of their own.
 
     References
     ----------
     MONAI Bundle Specification, https://docs.monai.io/en/stable/mb_specification.html
     """
+    _check_axes(baked)
     with appearing(path) as beside:
         for name in ("configs", "models", "scripts", "docs"):
             (beside / name).mkdir()
@@ -90,6 +92,18 @@ def metadata(baked: Baked) -> dict[str, Any]:
         },
         "hmopt": baked.full_header(),
     }
+
+
+def _check_axes(baked: Baked) -> None:
+    """Refuse a network of a cohort whose axes lie oblique to those of the world: the script knows the latter alone."""
+    reference = Reference.from_record(baked.header.get("reference"))
+    if not np.allclose(reference.axes, np.eye(3)):
+        raise CheckpointError(
+            "--format",
+            expected="a format without preparation of images",
+            got="monai-bundle, of a network for images that lie oblique to the axes of the world",
+            advice="Choose torch, onnx or safetensors, and prepare the images as its header says.",
+        )
 
 
 def inference(baked: Baked) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from hmopt.report.words import (
     metric_name,
     number,
     p_text,
+    plural,
     scope_phrase,
     scope_title,
     sentence,
@@ -271,13 +272,14 @@ def _limits_of_data(material: Material) -> list[str]:
     subjects = material.cohort.subjects
     if subjects < FEWEST_SUBJECTS:
         sentences.append(
-            f"The search used {subjects} subjects; intervals and verdicts are given only from {FEWEST_SUBJECTS} "
-            "subjects."
+            f"The search used {plural(subjects, 'subject')}; intervals and verdicts are given only from "
+            f"{FEWEST_SUBJECTS} subjects."
         )
     rescanned = _rescanned(material)
     if 0 < rescanned < FEW_RESCANNED:
         sentences.append(
-            f"Only {rescanned} subjects were scanned twice, so results within subjects are preliminary."
+            f"Only {plural(rescanned, 'subject')} {'was' if rescanned == 1 else 'were'} scanned twice, so results "
+            "within subjects are preliminary."
         )
     if any("subject" in kinds for kinds in by_kinds(material.findings)):
         sentences.append(

@@ -13,6 +13,7 @@ from hmopt.analysis.baselines import BaselineComparison, compare_baselines
 from hmopt.analysis.composed import FieldGain, judge_fields
 from hmopt.analysis.cross_validation import CrossValidated, by_kinds, choose_with_seeds
 from hmopt.analysis.drift import Drift, find_drifts, warn_of_drift
+from hmopt.analysis.evidence import Evidence
 from hmopt.analysis.gain import Gain, Over, gains_of_scopes, granularities
 from hmopt.analysis.gap import GapResult, judge_gap
 from hmopt.analysis.gradient import GradientResult, judge_gradient
@@ -221,7 +222,7 @@ class Material:
 
     @cached_property
     def agreeing_seeds(self) -> int | None:
-        """How many of `OTHER_SEEDS` other seeds give all granularities the same verdicts.
+        """How many of `OTHER_SEEDS` other seeds give all granularities the same verdicts, in the same direction.
 
         None where all divisions of the subjects are used, so that there is no seed.
         """
@@ -231,10 +232,10 @@ class Material:
         seeds = range(search.seed + 1, search.seed + 1 + OTHER_SEEDS)
         scopes = [finding.scope for finding in self.findings]
         again = choose_with_seeds(self.measurements, scopes, search, seeds)
-        expected = [gain.evidence for gain in self.granularities]
+        expected = [_verdict(gain) for gain in self.granularities]
         agreeing = 0
         for choices in again:
-            verdicts = [gain.evidence for gain in self._granularities(choices)]
+            verdicts = [_verdict(gain) for gain in self._granularities(choices)]
             agreeing += verdicts == expected
         return agreeing
 
@@ -267,6 +268,12 @@ def held_out_score(finding: ScopeResult) -> Estimate | None:
     if held is None:
         return None
     return within_range(finding.full.response.metric, held.score.estimate)
+
+
+def _verdict(gain: Gain) -> tuple[Evidence, bool]:
+    """Return what was found, and whether it is a gain."""
+    is_gain = gain.evidence is Evidence.FOUND and gain.gain.value > 0
+    return gain.evidence, is_gain
 
 
 def read_material(folder: Path | str | StudyFolder, track: Track = silent) -> Material:

@@ -394,7 +394,7 @@ def tiles(material: Material) -> list[tuple[str, str, str]]:
         (f"held-out {metric}", held_out, remark),
         *_best_tiles(optimum, f"for {words.scope_phrase(cohort.scope)}"),
         (f"folded voxels at {best}", folding, limit),
-        ("pairs", str(pairs), f"of {cohort.subjects} subjects"),
+        ("pairs", str(pairs), f"of {words.plural(cohort.subjects, 'subject')}"),
         *([] if is_long(space) else _nearest_tiles(cohort)),
         ("training", training, "one training for all settings"),
     ]
@@ -533,8 +533,8 @@ def _failed(material: Material) -> str:
     pairs = int(failed.any(axis=0).sum())
     settings = int(failed.any(axis=1).sum())
     return (
-        f" {count:,} of {failed.size:,} registrations failed ({pairs} pairs at {settings} settings); for each "
-        "scope, settings with a failed pair are excluded."
+        f" {count:,} of {failed.size:,} registrations failed ({words.plural(pairs, 'pair')} at "
+        f"{words.plural(settings, 'setting')}); for each scope, settings with a failed pair are excluded."
     )
 
 
@@ -582,7 +582,8 @@ def _data(material: Material) -> str:
     tasks = ", ".join(f"{count} {task}-subject" for task, count in counts.items())
     subjects = len(material.subjects)
     sentences = [
-        f"Settings were chosen and evaluated on {len(pairs)} pairs ({tasks}) of {subjects} subjects."
+        f"Settings were chosen and evaluated on {words.plural(len(pairs), 'pair')} ({tasks}) of "
+        f"{words.plural(subjects, 'subject')}."
     ]
     if material.study is not None:
         split = material.study.split
@@ -592,7 +593,7 @@ def _data(material: Material) -> str:
             sentences.append(f"Other subjects: {train} for training, {tune} for tuning.")
     labels = material.measurements.labels
     if labels != (WHOLE_IMAGE,):
-        sentences.append(f"{len(labels)} structures.")
+        sentences.append(f"{words.plural(len(labels), 'structure')}.")
     return " ".join(sentences)
 
 

@@ -306,11 +306,15 @@ def percent(share: float | None) -> str:
     --------
     >>> percent(0.00012), percent(0.0), percent(0.0312), percent(3e-7)
     ('0.012 %', '0 %', '3.1 %', '< 0.001 %')
+    >>> percent(0.9951), percent(1.0)
+    ('100 %', '100 %')
     """
     if share is None or not math.isfinite(share):
         return MISSING
     if 0 < share < 1e-5:
         return "< 0.001 %"
+    if share >= 0.995:  # 1e+02 otherwise
+        return whole_percent(share)
     return f"{100 * share:.2g} %"
 
 

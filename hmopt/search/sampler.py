@@ -2,8 +2,10 @@
 
 import importlib.util
 import inspect
+import math
 import pkgutil
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -121,6 +123,7 @@ class CurveSampler(BaseSampler):
         others = [other for other in trials if other.number != trial.number]
         tried = [other for other in others if other.state != TrialState.FAIL]
         taken = {self._index(other) for other in tried}
+        taken |= self._given_up(others)
         for index in self._coarse:
             if index not in taken:
                 return dict(self._space.setting(index))
@@ -158,6 +161,11 @@ class CurveSampler(BaseSampler):
         if self._further is not None:
             self._further.after_trial(study, trial, state, values)
 
+    def _given_up(self, trials: Sequence[FrozenTrial]) -> set[Index | None]:
+        """Return the settings that failed twice: an interrupted trial is tried again, an impossible one is not."""
+        failed = [self._index(trial) for trial in trials if trial.state == TrialState.FAIL]
+        return {index for index, times in Counter(failed).items() if times > 1}
+
     def _index(self, trial: FrozenTrial) -> Index | None:
         return lattice_index(self._space, trial.params)
 
@@ -168,7 +176,10 @@ class CurveSampler(BaseSampler):
         measured: dict[int, FrozenTrial] = {}
         for trial in trials:
             index = self._index(trial)
-            if trial.state == TrialState.COMPLETE and index is not None:
+            if trial.state != TrialState.COMPLETE or index is None or trial.value is None:
+                continue
+            # no curve goes through an infinite score
+            if math.isfinite(trial.value):
                 measured[index[0]] = trial
         places = sorted(measured)
         if len(places) < 2:

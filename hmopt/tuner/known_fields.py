@@ -79,7 +79,10 @@ class KnownFields:
             (hyperparameter,) = self.space.hyperparameters
             even = even_indices(hyperparameter, NODES)
             return [(even[place],) for place in halving(len(even))]
-        return self.space.coarse(NODES_OF_SEVERAL)[:MOST_NODES]
+        nodes = self.space.coarse(NODES_OF_SEVERAL)
+        count = min(len(nodes), MOST_NODES)
+        evenly = np.linspace(0, len(nodes) - 1, count).round().astype(int)
+        return [nodes[place] for place in evenly]
 
     def _share(self, below: Index, index: Index, above: Index) -> float:
         low, here, high = (self._places(one)[0] for one in (below, index, above))

@@ -274,7 +274,7 @@ class Tuner:
     def _exact_answer(self, place: int, index: Index, voxel: tuple[int, ...]) -> Answer:
         began = time.perf_counter()
         pair = self._pair(place)
-        displacement = self._displacement(place, index)
+        displacement = self._shown_displacement(place, index)
         determinants = determinant(displacement)
         planes = planes_at(voxel, pair.shape)
         drawn = [draw_plane(pair, displacement, determinants, plane) for plane in planes]
@@ -299,10 +299,14 @@ class Tuner:
         """Return the displacement of a pair at a setting, as `hmopt.register` finds it: (d, *shape)."""
         pair = self._pair(place)
         setting = self._space.setting(index)
-        displacement: Displacement = self._model.displacement(
-            pair.moving, pair.fixed, setting
-        ).astype(np.float32, copy=False)
-        if self.is_coarse_first:
+        displacement = self._model.displacement(pair.moving, pair.fixed, setting)
+        return displacement.astype(np.float32, copy=False)
+
+    def _shown_displacement(self, place: int, index: Index) -> Displacement:
+        """Return the displacement of a pair at a setting, which coarse answers are then interpolated from, too."""
+        displacement: Displacement = self._displacement(place, index)
+        # a pair that was left for others may have lost its coarse fields, but not this one
+        if self.is_coarse_first and index not in self._known(place):
             self._known(place).keep(index, coarse_displacement(displacement, self._factor))
         return displacement
 
@@ -310,7 +314,7 @@ class Tuner:
         """Ask for the displacements of a pair between which others are interpolated, when there is time."""
         known = self._known(place)
         missing = [index for index in known.nodes() if index not in known]
-        self._worker.later([_later(self._displacement, place, index) for index in missing])
+        self._worker.later([_later(self._shown_displacement, place, index) for index in missing])
 
     def _no_fields(self, place: int) -> KnownFields:
         return KnownFields(self._space)

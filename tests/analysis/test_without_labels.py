@@ -65,6 +65,15 @@ def test_a_metric_that_never_varies_chooses_nothing() -> None:
     assert list(found.found) == ["log_jacobian_sd"]
 
 
+def test_the_margin_of_another_metric_is_not_that_of_dice() -> None:
+    measurements = measured({"log_jacobian_sd": 1.0}, noise=1e-4)
+    options = SearchOptions(metric="log_jacobian_sd", reported=["dice"], margin=0.5)
+    found = find_stand_ins(measurements, [COHORT], options)
+    assert found is not None
+    assert found.metric == "dice"
+    assert of(found, "log_jacobian_sd", COHORT).evidence is Evidence.FOUND
+
+
 def of(found: StandIns, metric: str, scope: Scope) -> StandIn:
     (entry,) = [one for one in found.found[metric] if one.scope == scope]
     return entry

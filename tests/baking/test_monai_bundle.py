@@ -13,6 +13,7 @@ import pytest
 from nibabel.orientations import axcodes2ornt, ornt_transform
 
 from hmopt.data.reference import Reference
+from hmopt.errors import CheckpointError
 from hmopt.interop.monai_bundle import write_bundle
 from hmopt.interop.own_model import HypermorphModel
 from hmopt.interop.preparation import Preparation
@@ -129,6 +130,15 @@ def test_monai_gives_the_files_that_hmopt_gives(
     np.testing.assert_allclose(values, wanted.moved.get_fdata(), atol=0.05)
     reference: Any = nibabel.load(fixed)
     np.testing.assert_allclose(moved.affine, reference.affine, atol=1e-6)
+
+
+def test_a_network_of_oblique_images_is_refused(model_of_axes: Any, tmp_path: Path) -> None:
+    baked = model_of_axes(3).bake(SETTING)
+    turned = Reference(axes=np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]]))
+    baked = replace(baked, header={**baked.header, "reference": turned.to_record()})
+    with pytest.raises(CheckpointError, match="oblique to the axes of the world"):
+        write_bundle(baked, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
 
 
 TENSOR = {

@@ -150,6 +150,20 @@ def test_names_tell_which_landmarks_are_the_same(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.fixed[:, 0], [7])
 
 
+@pytest.mark.parametrize("names", [("root", "base", "base"), ("root", "", "base")])
+def test_a_name_that_is_empty_or_repeated_in_one_file_is_refused(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    one.write_text("name,x,y,z\napex,2,0,1\nbase,4,0,1\nroot,6,0,1\n", encoding="utf-8")
+    rows = [f"{name},{2 + number},0,1\n" for number, name in enumerate(names)]
+    other.write_text("".join(["name,x,y,z\n", *rows]), encoding="utf-8")
+    with pytest.raises(
+        DataError, match=r"other\.csv: expected a column that names each landmark once"
+    ):
+        correspond(*(read_landmarks(path, LATTICE, "ras") for path in (one, other)))
+
+
 @pytest.fixture
 def with_points(write_cohort: Callable[..., Path]) -> Path:
     """Return a manifest whose images have points instead of labels; the last image has none."""

@@ -90,6 +90,17 @@ def test_the_table_groups_pairs_by_value_by_two_values_and_by_bin() -> None:
     assert pair_table([pair], cohort, {})["age"].tolist() == ["20→60"]
 
 
+def test_long_numbers_that_differ_are_groups_of_their_own() -> None:
+    cohort = make_cohort(6)
+    images = cohort.images.assign(age=[1660121.0 + row for row in range(len(cohort.images))])
+    pair = Pair(moving="0a", fixed="4b", moving_subject="s0", fixed_subject="s4")
+    (group,) = pair_table([pair], replace(cohort, images=images), {})["age"]
+    moving, fixed = group.split("→")
+    assert moving == "1660121"
+    assert fixed.isdigit()
+    assert fixed != moving
+
+
 def test_a_missing_value_is_a_group_of_its_own() -> None:
     cohort = make_cohort(4)
     cohort.images.loc["0a", "session"] = ""

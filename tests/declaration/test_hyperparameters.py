@@ -15,7 +15,7 @@ from hmopt.declaration.document import write_document
 from hmopt.declaration.model import HyperparameterOptions
 from hmopt.errors import DeclarationError
 from hmopt.ledger.manifest import Shard, lattice_of
-from hmopt.space import Hyperparameter, Index, Space, Value
+from hmopt.space import Hyperparameter, Index, Prior, Space, Value
 
 VALUES: dict[str, Any] = {
     "name": "x",
@@ -400,3 +400,14 @@ def test_a_setting_holds_values_in_the_type_of_its_hyperparameter() -> None:
     for name in space.names:
         with pytest.raises(DeclarationError, match=rf"{name}: expected a .*number in"):
             space.complete({name: True})
+
+
+@pytest.mark.parametrize("prior", ["uniform", "log-uniform"])
+def test_ends_of_a_range_with_many_digits_are_in_it(prior: Prior) -> None:
+    hyperparameter = Hyperparameter(
+        name="regularization", low=1 / 3, high=2 / 3, default=0.5, prior=prior
+    )
+    for place in (0, hyperparameter.points - 1):
+        value = hyperparameter.value(place)
+        assert hyperparameter.index(value) == place
+    assert hyperparameter.value(hyperparameter.points - 1) == 2 / 3

@@ -4,6 +4,7 @@ from typing import Literal
 import numpy as np
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from hmopt.errors import SearchError
 from hmopt.search.sampler import CurveSampler
@@ -126,6 +127,22 @@ def test_other_parameters_are_drawn_at_random_and_failed_settings_tried_again(sp
     study.optimize(objective, n_trials=4, catch=RuntimeError)
     assert values(study)[:2] == [0.0, 0.0]
     assert len({trial.params["other"] for trial in study.trials}) == 4
+
+
+def test_a_setting_that_always_fails_is_given_up_and_an_infinite_score_spans_no_curve(
+    space: Space,
+) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("regularization", 0, 1, step=0.005)
+        if x == 0:
+            raise RuntimeError
+        return float("-inf") if x == 1 else one_hump(x)
+
+    study = optuna.create_study(direction="maximize", sampler=CurveSampler(space))
+    study.optimize(objective, n_trials=30, catch=RuntimeError)
+    failed = [trial for trial in study.trials if trial.state == TrialState.FAIL]
+    assert len(failed) == 2
+    assert study.best_value == pytest.approx(max(one_hump(x / 200) for x in range(201)), abs=1e-3)
 
 
 @pytest.mark.parametrize(("count", "points"), [(2, 4), (3, None)])

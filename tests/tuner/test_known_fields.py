@@ -65,6 +65,14 @@ def test_another_choice_is_farther_than_any_number() -> None:
     assert found.max() == 1
 
 
+def test_nodes_of_several_hyperparameters_are_spread_over_each() -> None:
+    several = tuple(Hyperparameter(name=f"x{number}", step=0.1) for number in range(4))
+    nodes = KnownFields(Space(hyperparameters=several)).nodes()
+    assert len(nodes) == len(set(nodes)) <= 27
+    for column in range(4):
+        assert {node[column] for node in nodes} >= {0, 10}
+
+
 def test_nodes_begin_with_the_ends_and_the_middle() -> None:
     nodes = KnownFields(Space(hyperparameters=(Hyperparameter(name="regularization"),))).nodes()
     assert nodes[:3] == [(0,), (200,), (100,)]

@@ -154,6 +154,18 @@ def test_the_coarse_answer_lies_between_what_is_known(
     assert answer.header["voxel"] == [4, 4]
 
 
+def test_a_pair_that_was_left_for_others_keeps_its_coarse_answers(
+    tuner_of_shift: MakeTuner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "COARSE_VOXELS", 8 * 8)
+    count = session.KEPT_PAIRS + 2
+    tuner = tuner_of_shift(*[stripes((16, 16)) for _ in range(count)])
+    for place in [*range(count), 0]:
+        tuner.answer(Asked(pair=place, setting={"regularization": 0.5}))
+    answer = tuner.answer(Asked(pair=0, setting={"regularization": 0.5}, coarse=True))
+    np.testing.assert_allclose(arrays(answer)["displacement"][0], 0.5 * MOST / 2, atol=1e-6)
+
+
 def test_before_anything_is_known_the_coarse_answer_moves_nothing(
     tuner_of_shift: MakeTuner,
 ) -> None:

@@ -163,12 +163,18 @@ def check_program(command: str, folder: Path) -> None:
 
 
 def content_of(command: str, folder: Path) -> dict[str, str]:
-    """Return hashes of the files of the study folder that a command names, as its script."""
+    """Return hashes of the files of the study folder that a command names, as its script or `--config=FILE`."""
+    program, *arguments = split(command)
+    # a program without a folder is looked up on the path
+    named = [program] if os.sep in program else []
+    for argument in arguments:
+        _, _, value = argument.partition("=")
+        named += [argument, value]
     hashes = {}
-    for argument in split(command)[1:]:
-        path = folder / argument
-        if path.is_file():
-            hashes[argument] = file_hash(path)
+    for name in named:
+        path = folder / name
+        if name and path.is_file():
+            hashes[name] = file_hash(path)
     return hashes
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hmopt.analysis.agreement import Agreement
 from hmopt.analysis.baselines import BaselineComparison, Budget, negligible_gap
 from hmopt.analysis.evidence import Evidence
+from hmopt.catalogue import find_metric
 from hmopt.report.figure import (
     GRID,
     INK,
@@ -78,10 +79,10 @@ class AgreementPart(ReportPart):
         rows = [_row(agreement) for agreement in agreements.values()]
         return Section(
             title="Agreement with separately trained networks",
-            found=found(compared, metric),
+            found=found(compared, metric, material.searched.search.margin),
             figures=figures,
             table=pd.DataFrame(rows),
-            notes=tuple(_notes(compared)),
+            notes=tuple(_notes(compared, metric)),
             further=_further(compared),
             numbers={
                 **at_both(compared, _numbers),
@@ -89,28 +90,30 @@ class AgreementPart(ReportPart):
                 **_full_steps_numbers(compared),
                 **_rates_numbers(compared),
             },
-            verdicts=_verdicts(compared, metric),
+            verdicts=_verdicts(compared, metric, material.searched.search.margin),
         )
 
 
-def _verdicts(compared: BaselineComparison, metric: str) -> dict[str, str]:
+def _verdicts(
+    compared: BaselineComparison, metric: str, margin: float | None = None
+) -> dict[str, str]:
     """Return whether both kinds of networks differ: over all, and for each structure."""
-    limit = negligible_gap(metric)
+    limit = negligible_gap(metric, margin)
     return {
         f"hypermorphs against separate networks, {scope_title(scope)}": _verdict(agreement, limit)
         for scope, agreement in compared.main.agreements.items()
     }
 
 
-def found(compared: BaselineComparison, metric: str) -> str:
+def found(compared: BaselineComparison, metric: str, margin: float | None = None) -> str:
     """Return whether the gap is negligible, what was compared, and the gap, a sentence each."""
     agreement = compared.main.agreements[WHOLE_COHORT]
-    limit = negligible_gap(metric)
+    limit = negligible_gap(metric, margin)
     gap = agreement.mean_gap
     count = f"{len(agreement.settings)} {_plural(agreement)}"
     size = signed_value(gap.estimate)
     amount = (
-        f"the gap (separate − hypermorph) is {size} {metric_name(metric)} on average over {count}"
+        f"the gap ({_gap_name(metric)}) is {size} {metric_name(metric)} on average over {count}"
     )
     sides = budget_text(compared, compared.main)
     verdict = _verdict(agreement, limit)
@@ -200,11 +203,18 @@ def _within(agreement: Agreement) -> str:
     return f"{agreement.within_two_spreads.sum()} of {len(agreement.settings)}"
 
 
-def _notes(compared: BaselineComparison) -> list[str]:
+def _gap_name(metric: str) -> str:
+    """Return the difference that is positive where separate networks are better."""
+    is_gain = find_metric(metric).direction == "maximize"
+    return "separate − hypermorph" if is_gain else "hypermorph − separate"
+
+
+def _notes(compared: BaselineComparison, metric: str) -> list[str]:
     notes = [
-        "The gap is the score of separate networks minus that of hypermorphs, each a mean over random starts. "
-        "Bands, or bars of scores, are two standard deviations (SD) over random starts. Bars of gaps, and intervals, "
-        "include the variation over subjects (jackknife) and over random starts.",
+        f"The gap is {_gap_name(metric)}, each a mean over random starts: it is positive where separate networks are "
+        "better. Bands, or bars of scores, are two standard deviations (SD) over random starts. Bars of gaps, and "
+        "intervals, include the variation over subjects (jackknife) and over random starts. Verdicts on structures are "
+        "not corrected for their number.",
         _ranks(compared.main),
         _learning_rates(compared),
         _equal_steps(compared),
@@ -370,7 +380,7 @@ def _settings_figure(agreement: Agreement, metric: str) -> Figure:
     figure = new_figure(8.4, 0.4 * count + 1.6)
     scores, gaps = figure.subplots(1, 2, sharey=True)
     _draw_scores(scores, agreement, rows)
-    _draw_gaps(gaps, agreement, rows)
+    _draw_gaps(gaps, agreement, rows, metric)
     names = [setting_text(setting) for setting in agreement.settings]
     scores.set_xlabel(metric_name(metric))
     gaps.set_xlabel("gap")
@@ -400,7 +410,7 @@ def _draw_scores(axes: Axes, agreement: Agreement, rows: NDArray[np.intp]) -> No
         )
 
 
-def _draw_gaps(axes: Axes, agreement: Agreement, rows: NDArray[np.intp]) -> None:
+def _draw_gaps(axes: Axes, agreement: Agreement, rows: NDArray[np.intp], metric: str) -> None:
     estimates = np.array([gap.estimate for gap in agreement.gaps])
     axes.axvline(0, color=INK, linewidth=1)
     axes.errorbar(
@@ -411,7 +421,7 @@ def _draw_gaps(axes: Axes, agreement: Agreement, rows: NDArray[np.intp]) -> None
         color=MUTED,
         markersize=4.5,
         capsize=2.5,
-        label="separate − hypermorph",
+        label=_gap_name(metric),
     )
 
 
@@ -419,7 +429,7 @@ def _curves_figure(agreement: Agreement, space: Space, metric: str) -> Figure:
     figure = new_figure(5.6, 4.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     _draw_curves(upper, agreement, space)
-    _draw_gap(lower, agreement, space)
+    _draw_gap(lower, agreement, space, metric)
     upper.set_ylabel(metric_name(metric))
     lower.set_ylabel("gap")
     first = space.hyperparameters[0]
@@ -507,7 +517,7 @@ def along_first(
     return np.array(places, dtype=np.intp), np.array(values)
 
 
-def _draw_gap(axes: Axes, agreement: Agreement, space: Space) -> None:
+def _draw_gap(axes: Axes, agreement: Agreement, space: Space, metric: str) -> None:
     places, values = along_first(agreement.settings, space)
     estimates = np.array([gap.estimate for gap in agreement.gaps])[places]
     gaps = estimates[:, 0]
@@ -530,6 +540,6 @@ def _draw_gap(axes: Axes, agreement: Agreement, space: Space) -> None:
         gaps,
         yerr=bars,
         fmt="o",
-        label="separate − hypermorph",
+        label=_gap_name(metric),
         **look,
     )

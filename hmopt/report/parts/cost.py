@@ -12,7 +12,7 @@ from hmopt.report.figure import MUTED, OTHER, OWN, PAPER, legend, new_figure
 from hmopt.report.material import Material
 from hmopt.report.part import Place, ReportPart, Section
 from hmopt.report.summary import at_both
-from hmopt.report.words import duration, number
+from hmopt.report.words import duration, number, plural
 from hmopt.search.lattice import coarse_count
 
 DRAWN = (2, 3, 5, 9, 15, 20)
@@ -198,14 +198,15 @@ def found(
             f", each trained at {len(rates.rates)} learning rates to find its best ({tried}),"
         )
         if_known = (
-            f" With known learning rates, it would cost less from {at_known_rates} settings; trials of the "
+            f" With known learning rates, it would cost less from {plural(at_known_rates, 'setting')}; trials of the "
             "learning rate of the hypermorph are not counted."
         )
     return (
         f"One hypermorph of {hypermorphs.steps} steps trained for {number(hypermorphs.minutes, 1)} minutes, "
         f"{ratio} times as long as one separate network of {separate.steps} steps ({number(separate.minutes, 1)} "
-        f"minutes). Including the search, it costs less than {networks} from {settings} settings.{if_known} The "
-        f"searched model was trained for {searched_steps} steps and costs less from {of_searched} settings."
+        f"minutes). Including the search, it costs less than {networks} from {plural(settings, 'setting')}."
+        f"{if_known} The searched model was trained for {searched_steps} steps and costs less from "
+        f"{plural(of_searched, 'setting')}."
     )
 
 

@@ -83,6 +83,10 @@ def _found(found: Sequence[Sensitivity]) -> str:
     starts = {
         Evidence.FOUND: (f"There is evidence that {associated}", "and"),
         Evidence.NONE: (f"There is no evidence that {associated}", "or"),
+        Evidence.FLAT: (
+            f"All subjects have the same best {names}: no test whether {associated}",
+            "or",
+        ),
         Evidence.TOO_FEW: (f"There are too few subjects to test whether {associated}", "or"),
     }
     sentences: list[str] = []

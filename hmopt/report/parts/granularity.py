@@ -22,6 +22,7 @@ from hmopt.report.words import (
     listed,
     metric_name,
     p_text,
+    plural,
     probability,
     scope_title,
     setting_text,
@@ -166,8 +167,9 @@ def _explained(material: Material) -> str:
         f"Gains are differences in {metric} on held-out subjects. {_how_divided(material)}; the gains therefore "
         f"refer to settings chosen on {material.divisions.choosing} subjects. Settings are chosen on curves pooled "
         "within each family of scopes; the gain without pooling is given for comparison. Tests are two-sided "
-        "t-tests with standard errors from the delete-one-subject jackknife. P-values are corrected jointly over "
-        "all rows (Holm). An improvement requires a significant corrected test and an interval that excludes 0. "
+        "t-tests with standard errors from the delete-one-subject jackknife. P-values are corrected (Holm) over the "
+        "granularities together, and over the groups of one kind for each comparison. An improvement requires a "
+        "significant corrected test and an interval that excludes 0. "
         f"Negligible: less than {material.margin:g} with confidence."
     )
 
@@ -191,7 +193,10 @@ def _seeds(material: Material) -> str:
         return (
             "All possible splits of the subjects were used, so no verdict depends on a random seed."
         )
-    return f"With {OTHER_SEEDS} other seeds for the random splits, all verdicts are unchanged for {agreeing}."
+    return (
+        f"With {OTHER_SEEDS} other seeds for the random splits, the verdicts on all granularities are unchanged for "
+        f"{agreeing}."
+    )
 
 
 def _too_few(groups: list[Gain]) -> list[str]:
@@ -202,7 +207,8 @@ def _too_few(groups: list[Gain]) -> list[str]:
     for title, count in subjects.items():
         name = title.removeprefix("only ").capitalize()
         notes.append(
-            f"{name}: {count} subjects are too few for a test; at least {FEWEST_SUBJECTS} are needed."
+            f"{name}: {plural(count, 'subject')} {'is' if count == 1 else 'are'} too few for a test; at least "
+            f"{FEWEST_SUBJECTS} are needed."
         )
     return notes
 

@@ -47,7 +47,13 @@ class RegretPart(ReportPart):
         default = setting_text(compared.default)
         return Section(
             title=f"How much {metric_name(metric)} is lost by retraining at {best_name(space)}?",
-            found=found(regrets[WHOLE_COHORT], space, compared.default, metric),
+            found=found(
+                regrets[WHOLE_COHORT],
+                space,
+                compared.default,
+                metric,
+                material.searched.search.margin,
+            ),
             table=pd.DataFrame([_row(regret, best, default) for regret in regrets.values()]),
             notes=tuple(_notes(compared, best)),
             numbers=at_both(compared, _numbers),
@@ -59,7 +65,7 @@ def _notes(compared: BaselineComparison, best: str) -> list[str]:
     notes = [
         "All scores are of separate networks, each trained at one setting, on subjects that were not used to "
         f"choose the setting. The loss is the difference to the best of the {settings} trained settings, chosen on "
-        "the same subjects. A negative loss is a gain.",
+        "the same subjects. A negative loss is a gain. Conclusions for structures are not corrected for their number.",
         _starts(compared.main.regrets[WHOLE_COHORT]),
     ]
     equal = compared.equal
@@ -81,9 +87,11 @@ def _starts(regret: Regret) -> str:
     return "Each setting has one network only, so intervals do not include the variation between random starts."
 
 
-def found(regret: Regret, space: Space, default: Setting, metric: str) -> str:
+def found(
+    regret: Regret, space: Space, default: Setting, metric: str, margin: float | None = None
+) -> str:
     """Return one sentence: the loss at the hypermorph's best setting and at the default, and whether they differ."""
-    limit = negligible_gap(metric)
+    limit = negligible_gap(metric, margin)
     lost = regret.retraining.estimate
     by_default = regret.default.estimate
     at_best = f"{estimate_value(lost)} {metric_name(metric)} ({interval_text(lost)})"

@@ -119,8 +119,8 @@ def _notes(found: SubjectPrediction, best: str) -> tuple[str, ...]:
         f"The prediction is trained on {plural(found.choosing, 'subject')} with labels and evaluated on pairs of "
         f"two other subjects.{features}",
         f"Chosen with labels: {best} of a subject is estimated from its pairs with the training subjects, shrunk "
-        "towards that of all subjects according to its noise. This is an upper bound on the expected gain of a "
-        "prediction.",
+        "towards that of all subjects according to its noise. It shows what labels of these pairs gain; a prediction "
+        "can gain more or less.",
         "Intervals are over subjects (jackknife); p-values are corrected over both rows (Holm).",
     )
 

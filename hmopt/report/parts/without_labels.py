@@ -132,9 +132,9 @@ def _notes(metric: str, value: str) -> tuple[str, ...]:
     return (
         f"{sentence(chosen)} The regret is the difference of the two; a negative regret is a gain. Intervals are over "
         "subjects (jackknife).",
-        "Consistency and log Jacobians are best without any deformation and therefore select the strongest "
+        "Consistency and log Jacobians are best without any deformation and therefore tend to select strong "
         "regularization; folding selects the first setting without any. The similarity that the registration optimizes "
-        "selects the weakest.",
+        "tends to select weak regularization.",
     )
 
 

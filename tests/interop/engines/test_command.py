@@ -125,6 +125,21 @@ def test_the_script_that_a_command_names_is_part_of_its_version(tmp_path: Path) 
     assert list(content_of(source.name, tmp_path)) == ["program.py"]
 
 
+def test_a_script_that_is_the_program_and_a_file_in_an_option_are_part_of_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "register.sh").write_text("1")
+    (tmp_path / "parameters.txt").write_text("1")
+    command = "./register.sh --config=parameters.txt {moving} {fixed} {output}"
+    assert list(content_of(command, tmp_path)) == ["./register.sh", "parameters.txt"]
+    source = engine(tmp_path, command)
+    versions = {source.version("1", None)}
+    for name in ("register.sh", "parameters.txt"):
+        (tmp_path / name).write_text("2")
+        versions.add(source.version("1", None))
+    assert len(versions) == 3
+
+
 def test_a_program_beside_the_study_is_found(tmp_path: Path) -> None:
     (tmp_path / "register.sh").write_text("#!/bin/sh\n")
     with pytest.raises(DeclarationError, match="a program that is installed"):

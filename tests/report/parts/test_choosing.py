@@ -128,7 +128,7 @@ def test_where_divisions_are_random_other_seeds_are_tried_and_counted(material: 
     note = section(GranularityPart().section(random)).notes[1]
     assert (
         note
-        == f"With 9 other seeds for the random splits, all verdicts are unchanged for {expected}."
+        == f"With 9 other seeds for the random splits, the verdicts on all granularities are unchanged for {expected}."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -131,6 +132,7 @@ class CurveSampler(BaseSampler):
         others = [other for other in trials if other.number != trial.number]
         tried = [other for other in others if other.state != TrialState.FAIL]
         taken = {lattice.index(other.params) for other in tried}
+        taken |= _given_up(lattice, others)
         for index in lattice.coarse:
             if index not in taken:
                 return lattice.setting(index)
@@ -327,6 +329,12 @@ def _spread_out(settings: Sequence[Index]) -> list[Index]:
     return [settings[place] for place in order]
 
 
+def _given_up(lattice: _Lattice, trials: Sequence[FrozenTrial]) -> set[Index | None]:
+    """Return the settings that failed twice: an interrupted trial is tried again, an impossible one is not."""
+    failed = [lattice.index(trial.params) for trial in trials if trial.state == TrialState.FAIL]
+    return {index for index, times in Counter(failed).items() if times > 1}
+
+
 def _refined(
     study: Study, lattice: _Lattice, trials: Sequence[FrozenTrial], taken: set[Index | None]
 ) -> Index | None:
@@ -334,7 +342,10 @@ def _refined(
     measured: dict[int, FrozenTrial] = {}
     for trial in trials:
         index = lattice.index(trial.params)
-        if trial.state == TrialState.COMPLETE and index is not None:
+        if trial.state != TrialState.COMPLETE or index is None or trial.value is None:
+            continue
+        # no curve goes through an infinite score
+        if math.isfinite(trial.value):
             measured[index[0]] = trial
     places = sorted(measured)
     if len(places) < 2:
