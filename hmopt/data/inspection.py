@@ -288,15 +288,15 @@ class Inspection:
     def advice(self) -> str:
         """How images are placed and why, in one or two sentences."""
         names = {
-            "header": "where headers put them",
-            "centre": "centre on centre",
+            "header": "by headers",
+            "centre": "centred",
             "affine": "after affine alignment",
         }
         measured = [f"{overlap:.2f} {names[name]}" for name, overlap in self.overlaps.items()]
         chosen = f'placement = "{self.best_placement}"'
         if not measured:
-            return f"No pair of images shows the same label: {chosen}."
-        found = f"Mean overlap of labels before registration: {', '.join(measured)}: {chosen}."
+            return f"No pair of images shows the same label; {chosen} is used."
+        found = f"Mean label overlap before registration: {', '.join(measured)}; {chosen} is used."
         if self.roughly_aligned:
             return found
         look = "look at the overlap of the prepared images before you train"

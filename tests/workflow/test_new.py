@@ -97,8 +97,8 @@ def test_images_that_lie_apart_are_to_be_aligned(
 ) -> None:
     study, remarks = infer(tmp_path, people(10), shifts=shifts)
     assert study.preprocessing.placement == placement
-    assert "where headers put them" in remarks["preprocessing.placement"]
-    assert "centre on centre" in remarks["preprocessing.placement"]
+    assert "by headers" in remarks["preprocessing.placement"]
+    assert "centred" in remarks["preprocessing.placement"]
 
 
 def test_everybody_is_on_one_side_of_the_split(tmp_path: Path) -> None:
