@@ -101,7 +101,7 @@ def test_a_pair_that_fails_leaves_the_rest_of_the_sweep(
     assert measurements.pairs["pair"].iloc[pair] == FAILED_PAIR
     said("report", folder)
     page = (folder / "report" / "index.html").read_text(encoding="utf-8")
-    assert "registrations failed (1 pairs at 1 settings)" in page
+    assert "registrations failed (1 pair at 1 setting)" in page
 
 
 @pytest.fixture

@@ -295,6 +295,7 @@ def _every_two(found: Beside) -> pd.DataFrame:
 
 def _notes(found: Beside) -> tuple[str, ...]:
     metric = metric_name(found.metric.name)
+    included = "training and tuning" if _has_trained(found) else "tuning"
     notes = [
         f"{metric}: mean over structures, on the {len(found.shared)} pairs that all methods have. Tuned settings "
         "are scored on subjects that were not used to choose them, with the same splits for all methods; the "
@@ -308,7 +309,7 @@ def _notes(found: Beside) -> tuple[str, ...]:
         "measured. Times depend on the machine on which each method ran. Tuning time is that of all "
         "searches of a study folder, also of earlier declarations. The last column of the times gives the number of "
         "pairs for which "
-        f"{found.entries[0].title} takes less time, training and tuning included.",
+        f"{found.entries[0].title} takes less time, {included} included.",
     ]
     if any(entry.choice == "matched" for entry in found.entries):
         matched = (
