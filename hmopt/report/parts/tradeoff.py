@@ -61,7 +61,7 @@ class TradeOffPart(ReportPart):
             figures={
                 f"front-{slug(name)}": front_figure(fronts[0], _best_of(fronts[0], material))
                 for name, fronts in by_axes.items()
-                if len(fronts[0].tradeoff.axes) == 2
+                if _is_drawn(fronts[0])
             },
             table=_table(first[1], material),
             remarks=(f"{first[0]}.",),
@@ -70,6 +70,12 @@ class TradeOffPart(ReportPart):
             numbers={"fronts": _numbers(by_axes)},
             files={FRONT_FILE: _every_setting(material.fronts)},
         )
+
+
+def _is_drawn(front: Front) -> bool:
+    """Tell whether a front has two axes, along both of which settings differ: nothing may fold at any."""
+    ranges = np.ptp(front.tradeoff.means, axis=0)
+    return len(ranges) == 2 and bool((ranges > 0).all())
 
 
 def axis_name(axis: Axis) -> str:
