@@ -94,6 +94,11 @@ def _fresh_report(folder: Path) -> Path:
 
     study = folder / REPORTED_STUDY.name
     shutil.copytree(REPORTED_STUDY, study)
+    # studies that it is compared with, but for those in it
+    for one in hmopt.read_study(REPORTED_STUDY).report.beside:
+        other = (REPORTED_STUDY / one.path).resolve()
+        if not other.is_relative_to(REPORTED_STUDY):
+            shutil.copytree(other, folder / other.relative_to(REPORTED_STUDY.parent))
     hmopt.report(study)
     return study / "report" / "index.html"
 

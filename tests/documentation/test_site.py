@@ -1,5 +1,6 @@
 """The documentation site: it builds without a warning, and its code runs."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -66,6 +67,19 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     fetched = re.findall(r'(?:src|<link[^>]* href)="(https?://[^"]+)"', page)
     assert [url for url in fetched if "hmopt.github.io" not in url] == []
+
+
+def test_the_report_that_pictures_are_taken_of_is_made_anew(tmp_path: Path) -> None:
+    """Pictures themselves need Chromium, which is not everywhere."""
+    found = importlib.util.spec_from_file_location("hooks", DOCS / "hooks.py")
+    assert found is not None
+    assert found.loader is not None
+    hooks = importlib.util.module_from_spec(found)
+    found.loader.exec_module(hooks)
+    page = hooks._fresh_report(tmp_path).read_text(encoding="utf-8")
+    guide = (DOCS / "how-to" / "read-a-report.md").read_text(encoding="utf-8")
+    for _, part in hooks.SCREENSHOT.findall(guide):
+        assert f'id="{part}"' in page
 
 
 def test_every_page_is_in_the_navigation() -> None:
