@@ -128,6 +128,14 @@ def test_of_fewer_than_five_subjects_there_is_no_interval_no_p_value_and_no_verd
     assert jackknife(np.array([0.01]), names(1), names(1)).estimate[:1] == (0.01,)
 
 
+def test_of_a_star_of_four_and_a_template_there_is_no_interval() -> None:
+    moving = np.array([f"s{number}" for number in range(4)], dtype=object)
+    fixed = np.full(4, "template", dtype=object)
+    mean = jackknife(np.array([0.1, 0.2, 0.3, 0.4]), moving, fixed)
+    assert mean.value == pytest.approx(0.25)
+    assert not mean.known
+
+
 @pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, 1e6])
 def test_values_that_do_not_vary_are_no_evidence_of_anything(value: float) -> None:
     moving, fixed, places = all_pairs(7)

@@ -142,3 +142,8 @@ def test_a_setting_that_is_the_same_for_all_cannot_go_with_anything() -> None:
     places = np.linspace(0, 9, 10)
     assert np.isnan(rank_effect(places, np.full(10, 0.4), seed=0)).all()
     assert np.isnan(category_effect(places < 1, places, seed=0)).all()
+    subjects = [f"s{number}" for number in range(10)]
+    optima = pd.DataFrame({"regularization": np.full(10, 0.4)}, index=subjects)
+    columns = pd.DataFrame({"age": places}, index=subjects)
+    (found,) = find_sensitivities(optima, columns, seed=0)
+    assert found.evidence is Evidence.FLAT

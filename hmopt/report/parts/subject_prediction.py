@@ -73,7 +73,7 @@ def _found(found: SubjectPrediction, metric: str, best: str, margin: float) -> l
         )
     elif found.features and not has_default_regressor():
         sentences.append(
-            'Nothing was predicted, because the required packages are missing; install hmopt[prediction].'
+            "Nothing was predicted, because the required packages are missing; install hmopt[prediction]."
         )
     else:
         sentences.append("No label-free metric differs between subjects, so nothing was predicted.")

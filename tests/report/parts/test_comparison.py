@@ -530,3 +530,8 @@ def test_a_study_of_two_hyperparameters_is_drawn_along_the_first(
     assert "over 9 settings" in section.found
     lines = section.figures["agreement"].axes[0].get_lines()
     assert [len(np.asarray(line.get_xdata())) for line in lines] == [8, 8]
+
+
+def test_the_gap_is_named_so_that_it_is_positive_where_separate_networks_are_better() -> None:
+    assert agreement._gap_name("dice") == "separate − hypermorph"
+    assert agreement._gap_name("hd95_mm") == "hypermorph − separate"
