@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from hmopt.data.manifest import OPTIONAL, REQUIRED, RESERVED
+from hmopt.data.manifest import OPTIONAL, REQUIRED, RESERVED, shown_names
 from hmopt.data.names import read_label_table
 from hmopt.data.spreadsheets import read_table
 from hmopt.errors import DataError, DeclarationError
@@ -148,7 +148,7 @@ def read_bids(query: BidsQuery) -> BidsCohort:
         )
     notes = []
     if missing:
-        names = _shown([image.path.name for image in missing])
+        names = shown_names([image.path.name for image in missing], _MOST_SHOWN)
         notes.append(
             f"{dataset}: {len(missing)} images have no label map in {derivative} and are left "
             f"out: {names}."
@@ -238,7 +238,7 @@ def _label_files(
     raise DataError(
         str(dataset),
         expected=f"label maps (_{suffix}) in one derivative dataset",
-        got=f"{'some in each of' if found else 'none in'} {_shown(names) or 'it'}",
+        got=f"{'some in each of' if found else 'none in'} {shown_names(names, _MOST_SHOWN) or 'it'}",
         advice="Name it: --derivative.",
     )
 
@@ -402,7 +402,7 @@ def _several(
     name, values = next(iter(apart.items()), ("desc", [""]))
     choices = " or ".join(f"{option} {name}={value}" for value in values[:_MOST_SHOWN])
     empty = f" ({name}= is the one without it)" if "" in values else ""
-    found = _shown([file.path.name for file in files])
+    found = shown_names([file.path.name for file in files], _MOST_SHOWN)
     return DataError(
         str(files[0].path.parent),
         expected=f"one of the {what}",
@@ -500,7 +500,7 @@ def _joined(
     unknown = sorted(set(table["subject"]) - set(named["subject"]))
     if not unknown:
         return joined, []
-    return joined, [f"{origin}: it does not list {_shown(unknown)}."]
+    return joined, [f"{origin}: it does not list {shown_names(unknown, _MOST_SHOWN)}."]
 
 
 def _label_names(labels: Sequence[_File], roots: Sequence[Path]) -> dict[int, str] | None:
@@ -567,9 +567,3 @@ def _counted(files: Iterable[_File], entity: str) -> str:
     counts = Counter(file.get(entity) or "none" for file in files)
     described = [f"{value} ({count})" for value, count in sorted(counts.items())]
     return ", ".join(described) or "none"
-
-
-def _shown(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_MOST_SHOWN])
-    hidden = len(names) - _MOST_SHOWN
-    return f"{shown} and {hidden} more" if hidden > 0 else shown

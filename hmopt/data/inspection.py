@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hmopt.data.cohort import Cohort
 from hmopt.data.grid import SAME_SPACING, Matrix, ras_frame, rotated
 from hmopt.data.header import read_forms, shear_degrees
+from hmopt.data.manifest import shown_names
 from hmopt.data.placement import Placement, draw_image_pairs, measure_aligned, measure_placement
 from hmopt.data.reference import common_axes, common_lattice, common_plane, planes_of
 from hmopt.data.structures import Structures, merge_labels
@@ -36,7 +37,8 @@ _SEARCH_SHARE = 0.3
 _FEWEST_IN_A_SET = 2
 _MANY_LABELS = 50
 _FEW_VOXELS = 10
-"""Label maps with more labels, of fewer voxels each, are hardly any: intensities are like that."""
+"""Files with at least so many labels, most of fewer voxels, look like intensities and not like label maps."""
+_MOST_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,17 +206,17 @@ class Inspection:
         """What may be wrong with the files, one sentence each."""
         found = []
         are_flat = self.shapes.min(axis=1) == 1
-        volumes = self.cohort.images.index[~are_flat]
-        if are_flat.any() and len(volumes):
+        volumes = [str(name) for name in self.cohort.images.index[~are_flat]]
+        if are_flat.any() and volumes:
             found.append(
                 f"Dimensions: {len(volumes)} of {len(are_flat)} images have more than one slice "
-                f"({_named(volumes)}); of a volume among 2-D images one slice is used."
+                f"({shown_names(volumes, _MOST_SHOWN)}); of a volume among 2-D images one slice is used."
             )
         are_empty = [not np.any(scan.voxels) for scan in self.scans]
-        empty = self.cohort.images.index[are_empty]
-        if len(empty):
+        empty = [str(name) for name in self.cohort.images.index[are_empty]]
+        if empty:
             found.append(
-                f"Labels: the label map of {_named(empty)} contains none of the structures."
+                f"Labels: the label map of {shown_names(empty, _MOST_SHOWN)} contains none of the structures."
             )
         voxels = self.structures["voxels"]
         if len(voxels) >= _MANY_LABELS and voxels.median() < _FEW_VOXELS:
@@ -303,13 +305,6 @@ class Inspection:
         if self.best_placement == "affine":
             return f"{found} Images are hardly aligned: {look}."
         return f'{found} Images are far apart: try placement = "affine", and {look}.'
-
-
-def _named(names: pd.Index, most: int = 3) -> str:
-    """Return the first of some names, and how many there are beside them."""
-    shown = ", ".join(str(name) for name in names[:most])
-    hidden = len(names) - most
-    return f"{shown} and {hidden} more" if hidden > 0 else shown
 
 
 def inspect_cohort(cohort: Cohort, track: Track = silent, seed: int = 0) -> Inspection:

@@ -107,8 +107,7 @@ def correspond(moving: Landmarks, fixed: Landmarks) -> Correspondence:
     (array([[2., 0., 0.]]), array([[1., 0., 0.]]))
     """
     if moving.are_named != fixed.are_named:
-        unnamed = fixed if moving.are_named else moving
-        named = moving if moving.are_named else fixed
+        named, unnamed = (moving, fixed) if moving.are_named else (fixed, moving)
         raise DataError(
             unnamed.origin,
             expected=f"a column that names each landmark once, as {named.named_by} of {named.origin}",

@@ -292,7 +292,7 @@ def check_files(files: Sequence[Path], kind: str) -> None:
         _check_name(path)
     dangling = [path for path in files if path.is_symlink() and not path.exists()]
     if dangling:
-        names = _shown([path.name for path in dangling])
+        names = shown_names([path.name for path in dangling])
         raise DataError(
             str(dangling[0].parent),
             expected=f"{kind} files",
@@ -319,7 +319,7 @@ def check_files(files: Sequence[Path], kind: str) -> None:
             got="a folder",
             advice="Name the file in it.",
         )
-    more = f", nor {_shown([path.name for path in others])}" if others else ""
+    more = f", nor {shown_names([path.name for path in others])}" if others else ""
     similar = _similar_name(first, taken={path.name for path in files if path.is_file()})
     raise DataError(
         str(first),
@@ -369,7 +369,14 @@ def _similar_name(path: Path, taken: set[str]) -> str | None:
     return similar[0]
 
 
-def _shown(names: Sequence[str], most: int = 20) -> str:
+def shown_names(names: Sequence[str], most: int = 20) -> str:
+    """Return the first of some names, and how many there are beside them.
+
+    Examples
+    --------
+    >>> shown_names(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
     shown = ", ".join(names[:most])
     hidden = len(names) - most
     return f"{shown} and {hidden} more" if hidden > 0 else shown

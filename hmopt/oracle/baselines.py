@@ -504,9 +504,8 @@ class BaselineOracles:
         path = self.hypermorph_path(steps, seed)
         if not path.exists():
             return False
-        study = with_budget(self._scaled, self._cohort, steps, seed)
-        if path == self._files.model_file():
-            study = self._study
+        is_own = path == self._files.model_file()
+        study = self._study if is_own else with_budget(self._scaled, self._cohort, steps, seed)
         check_key(path, read_header(path), training_key(study, self._cohort), study)
         return True
 

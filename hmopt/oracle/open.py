@@ -130,19 +130,32 @@ def open_registrar(
             alone = baked_model.read(path, device, trust_code=trust_code)
         else:
             alone = own_model.read(path, device, trust_code=trust_code)
-        refinement = _published_refinement(alone).with_iterations(iterations)
+        refinement = published_refinement(path, alone.header).with_iterations(iterations)
         return _registrar_of(alone, placement, refinement)
     study = files.study
     refinement = study.refine.with_iterations(iterations)
     return source_of(files.path, study, trust_code).registrar(device, placement, refinement)
 
 
-def _published_refinement(model: OwnModel) -> RefineOptions:
-    """Return how registrations of a published model were refined when it was searched."""
+def published_refinement(path: Path, header: Mapping[str, Any]) -> RefineOptions:
+    """Return how registrations of a published model were refined when it was searched.
+
+    Parameters
+    ----------
+    path
+        Its file, which an error names.
+    header
+        What the file says of it.
+
+    Raises
+    ------
+    CheckpointError
+        If the header was damaged.
+    """
     return checked(
-        model.header.get("refine", {}),
+        header.get("refine", {}),
         RefineOptions,
-        field=str(model.path),
+        field=str(path),
         error=CheckpointError,
         what="the header of a published model",
         advice="Download the model again.",

@@ -208,7 +208,7 @@ def _of_others(header: Mapping[str, Any], study: Study | None) -> str:
             if key in before and before[key] != now:
                 found.append(f"{table}.{key} was {before[key]}, is {now}")
     if not found:
-        return "one of others: the images, their preparation, [split] or [pairs] differ"
+        return "one of others: [hyperparameters], the images, their preparation, [split] or [pairs] differ"
     more = len(found) - _MOST_NAMED
     end = f"; {more} more" if more > 0 else ""
     return f"one of others: {'; '.join(found[:_MOST_NAMED])}{end}"

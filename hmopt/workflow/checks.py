@@ -17,6 +17,9 @@ from hmopt.records import Pair
 from hmopt.search.scopes import check_kinds, list_scopes
 from hmopt.search.storage import check_url
 
+WITHOUT_MODEL = {"engine": "an engine", "optimize": "registrations without a model"}
+"""What a message calls a study whose registrations no network predicts, by `model.source`."""
+
 
 def check_declared(study: Study) -> None:
     """Refuse a declaration that cannot be followed whatever the data are, before images are prepared.

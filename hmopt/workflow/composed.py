@@ -34,7 +34,7 @@ from hmopt.records import MAP_KINDS, MapKind
 from hmopt.search.scopes import WHOLE_COHORT, list_scopes
 from hmopt.space import Setting
 from hmopt.study_folder import StudyFolder
-from hmopt.workflow.gap import WITHOUT_MODEL
+from hmopt.workflow.checks import WITHOUT_MODEL
 from hmopt.workflow.machine import find_device
 
 if TYPE_CHECKING:

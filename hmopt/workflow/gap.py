@@ -17,6 +17,7 @@ from hmopt.ledger.gap import GapRecord, Stage
 from hmopt.locks import alone, lock_beside
 from hmopt.oracle import refine, source_of
 from hmopt.study_folder import StudyFolder
+from hmopt.workflow.checks import WITHOUT_MODEL
 from hmopt.workflow.machine import find_device
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ ITERATIONS = 25
 """Iterations of the stage between the model alone and convergence, where none are declared."""
 MOST_ITERATIONS = 200
 """Iterations of the last stage at most: nearly all pairs stop before."""
-
-WITHOUT_MODEL = {"engine": "an engine", "optimize": "registrations without a model"}
-"""What a message calls a study whose registrations no network predicts, by `model.source`."""
 
 
 def iterations_between(study: Study, asked: int | None) -> int:

@@ -34,6 +34,7 @@ from hmopt.interop.own_model import HypermorphModel
 from hmopt.interop.preparation import Preparation, Spacing, trained_preparation
 from hmopt.progress import Track
 from hmopt.study_folder import StudyFolder
+from hmopt.workflow.checks import WITHOUT_MODEL
 from hmopt.workflow.doubts import find_doubts, look_at
 from hmopt.workflow.infer import (
     FEWEST_SUBJECTS_OF_PAIRS,
@@ -52,6 +53,11 @@ from hmopt.workflow.normalization import NormalizationGains, measure_normalizati
 
 BYTES_PER_VOXEL = 200
 """Memory that registering a pair takes, for each voxel of the grid."""
+_INSTEAD_OF_MODEL = {
+    "engine": "Declare the engine itself.",
+    "optimize": "Use --no-training instead of --model.",
+}
+"""What to do with a study that has no model, by `model.source`."""
 _AS_GOOD = 0.05
 """Overlap by which the model's placement may be worse than another one and still be kept."""
 _FULL_ENOUGH = 0.5
@@ -170,19 +176,12 @@ def _of_folder(files: StudyFolder, trust_code: bool) -> Trained:
         model = _loaded(files.model_file(), trust_code)
         return _of_model("study", files.path, model, None)
     options = declaration.model
-    if options.source == "engine":
+    if options.source in WITHOUT_MODEL:
         raise DeclarationError(
             "--model",
             expected="a model",
-            got=f"the study {files.path} of an engine",
-            advice="Declare the engine itself.",
-        )
-    if options.source == "optimize":
-        raise DeclarationError(
-            "--model",
-            expected="a model",
-            got=f"the study {files.path} of registrations without a model",
-            advice="Use --no-training instead of --model.",
+            got=f"the study {files.path} of {WITHOUT_MODEL[options.source]}",
+            advice=_INSTEAD_OF_MODEL[options.source],
         )
     if options.source != "trained":
         # its model comes from elsewhere, too: the new study takes it from there

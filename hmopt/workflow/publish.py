@@ -246,17 +246,16 @@ def _check_destination(destination: Path) -> None:
 
 
 def _check_trained_here(study: Study) -> None:
-    source = study.model.source
-    got = repr(source)
-    advice = "Engines and registrations without a model have no weights to publish."
-    if study.is_published:
-        got = "a folder that was published"
-        advice = "Copy the folder."
-    elif source == "trained":
+    source, path = study.model.source, study.model.path
+    if source == "trained" and not study.is_published:
         return
-    elif study.model.path is not None:
-        got += f" ({study.model.path})"
-        advice = "Publish that folder."
+    if study.is_published:
+        got, advice = "a folder that was published", "Copy the folder."
+    elif path is not None:
+        got, advice = f"{source!r} ({path})", "Publish that folder."
+    else:
+        got = repr(source)
+        advice = "Engines and registrations without a model have no weights to publish."
     raise DeclarationError(
         "model.source",
         expected='"trained": a model is published from the study folder that trained it',

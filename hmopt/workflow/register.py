@@ -25,6 +25,7 @@ from hmopt.interop.displacement import check_name, save_image
 from hmopt.interop.registration import Placement, RegisteredFiles, Registrar, Residual
 from hmopt.networks import read_header
 from hmopt.oracle import open_registrar, open_registrar_of_file
+from hmopt.oracle.open import published_refinement
 from hmopt.search.scopes import (
     COHORT,
     EVERY,
@@ -507,7 +508,8 @@ def refinement_of(files: StudyFolder) -> RefineOptions:
     """Return how registrations are refined, as a study declares it or as it was published with a model."""
     if files.is_declared:
         return files.study.refine
-    return RefineOptions.model_validate(read_header(files.model_file()).get("refine", {}))
+    path = files.model_file()
+    return published_refinement(path, read_header(path))
 
 
 def setting_input(setting: Mapping[str, Value] | Path | str | None) -> dict[str, Path]:

@@ -358,25 +358,25 @@ def test_a_grid_that_no_memory_holds_is_refused(
         declare(tmp_path / "new", cohort, tiny_study.folder)
 
 
-def test_an_engine_is_no_model(cohort: Path, tmp_path: Path, tiny_study: Any) -> None:
-    text = (tiny_study.folder / "study.toml").read_text()
-    (tmp_path / "engine").mkdir()
-    declared = '\n[model]\nsource = "engine"\ncallable = "x.py:register"\n'
-    (tmp_path / "engine/study.toml").write_text(text + declared)
-    with pytest.raises(DeclarationError, match="expected a model, got the study"):
-        declare(tmp_path / "new", cohort, tmp_path / "engine")
-    assert not StudyFolder(tmp_path / "new").is_declared
-
-
-def test_registrations_without_a_model_are_no_model(
-    cohort: Path, tmp_path: Path, tiny_study: Any
+@pytest.mark.parametrize(
+    ("declared", "advice"),
+    [
+        ('source = "engine"\ncallable = "x.py:register"\n', "Declare the engine itself"),
+        (
+            'source = "optimize"\n[refine]\niterations = 3\n',
+            "Use --no-training instead of --model",
+        ),
+    ],
+)
+def test_a_study_without_a_model_is_no_model(
+    cohort: Path, tmp_path: Path, tiny_study: Any, declared: str, advice: str
 ) -> None:
     text = (tiny_study.folder / "study.toml").read_text()
-    (tmp_path / "few").mkdir()
-    declared = '\n[model]\nsource = "optimize"\n[refine]\niterations = 3\n'
-    (tmp_path / "few/study.toml").write_text(text + declared)
-    with pytest.raises(DeclarationError, match="Use --no-training instead of --model"):
-        declare(tmp_path / "new", cohort, tmp_path / "few")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/study.toml").write_text(f"{text}\n[model]\n{declared}")
+    with pytest.raises(DeclarationError, match=f"expected a model, got the study .*{advice}"):
+        declare(tmp_path / "new", cohort, tmp_path / "other")
+    assert not StudyFolder(tmp_path / "new").is_declared
 
 
 def volumes(folder: Path, shape: tuple[int, ...] = (22, 26, 30), shift: int = 0) -> Path:

@@ -73,7 +73,7 @@ class TradeOffPart(ReportPart):
 
 
 def _is_drawn(front: Front) -> bool:
-    """Tell whether a front has two axes, along both of which settings differ: nothing may fold at any."""
+    """Tell whether a front has two axes along which settings differ, unlike folding where nothing folds."""
     ranges = np.ptp(front.tradeoff.means, axis=0)
     return len(ranges) == 2 and bool((ranges > 0).all())
 
