@@ -91,11 +91,12 @@ def _screenshots(parts: list[str]) -> dict[str, bytes]:
 def _fresh_report(folder: Path) -> Path:
     """Write the report of the committed results of a study into a folder, and return its page."""
     import hmopt
+    from hmopt.declaration.study import read_declaration
 
     study = folder / REPORTED_STUDY.name
     shutil.copytree(REPORTED_STUDY, study)
     # studies that it is compared with, but for those in it
-    for one in hmopt.read_study(REPORTED_STUDY).report.beside:
+    for one in read_declaration(REPORTED_STUDY).report.beside:
         other = (REPORTED_STUDY / one.path).resolve()
         if not other.is_relative_to(REPORTED_STUDY):
             shutil.copytree(other, folder / other.relative_to(REPORTED_STUDY.parent))
