@@ -28,6 +28,9 @@ from hmopt.space import Hyperparameter, Space
 if TYPE_CHECKING:
     from hmopt.analysis.baselines import BaselineComparison
 
+GIVEN_SHARED = os.environ.pop("HMOPT_SHARED", None)
+"""Taken out of the environment: a test that needs it must ask for `shared_data`, and skips without."""
+
 DECLARATION = """
 name = "tiny"
 
@@ -272,7 +275,7 @@ def catalogue() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Return the folder of real cohorts that lies beside the repository, or where HMOPT_SHARED says."""
-    shared = Path(os.environ.get("HMOPT_SHARED") or Path(__file__).parents[2] / "shared")
+    shared = Path(GIVEN_SHARED or Path(__file__).parents[2] / "shared")
     if not (shared / "data").is_dir():
         pytest.skip(
             f"needs the real cohorts, and {shared / 'data'} is not there: set HMOPT_SHARED to their folder"
