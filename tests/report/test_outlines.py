@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from hmopt.errors import DataError
-from hmopt.report.outlines import deformation_path, outline_path, read_examples
+from hmopt.report.outlines import SMOOTHING, deformation_path, outline_path, read_examples
 
 
 def points(path: str) -> np.ndarray:
@@ -32,6 +33,27 @@ def test_only_the_asked_label_is_outlined_even_at_the_border() -> None:
 def test_lines_of_a_shifted_grid_are_shifted() -> None:
     still, shifted = (points(deformation_path(np.full((2, 13, 13), by))) for by in (0.0, 2.0))
     np.testing.assert_allclose(shifted - still, np.tile([2.0, -2.0], (len(still), 1)))
+
+
+def test_a_drawn_line_stays_near_the_exact_one_and_has_fewer_points() -> None:
+    noise = np.random.default_rng(0).normal(size=(2, 97, 97))
+    displacement = 40 * gaussian_filter(noise, (0, 4, 4))
+    exact = np.indices((97, 97)) + displacement
+    _, *lines = deformation_path(displacement).split("M")
+    kept = 0
+    for line, column in zip(lines[:17], exact[:, ::6].swapaxes(0, 1), strict=True):
+        drawn = points(line)
+        kept += len(drawn)
+        x, y = column
+        places = np.stack([x + 0.5, 97 - (y + 0.5)], 1)
+        starts, steps = drawn[:-1], np.diff(drawn, axis=0)
+        along = ((places[:, None] - starts) * steps).sum(2) / (steps**2).sum(1)
+        nearest = starts + np.clip(along, 0, 1)[..., None] * steps
+        distance = np.linalg.norm(places[:, None] - nearest, axis=2).min(axis=1)
+        # and half a unit of the last digit that is written
+        assert distance.max() <= SMOOTHING + 0.05
+        np.testing.assert_allclose(drawn[[0, -1]], places[[0, -1]], atol=0.06)
+    assert kept < 0.8 * 17 * 97
 
 
 def test_the_picture_shows_the_image_upright(study_folder: Path) -> None:
