@@ -43,14 +43,18 @@ def test_the_tuned_setting_is_that_of_the_dense_sweep_of_the_same_pairs(tuned: P
     study = files.study
     oracle = source_of(tuned, study).oracle(prepare(study, tuned), "cpu")
     settings = [(index,) for index in range(study.space.hyperparameters[0].points)]
+    table = files.pairs
+    sweeps = {}
     compared = 0
     for one in record.scopes:
         assert len(one.pairs) <= PAIRS
-        table = files.pairs
-        pairs = pair_records(table[table["pair"].isin(one.pairs)])
+        names = tuple(one.pairs)
+        if names not in sweeps:
+            pairs = pair_records(table[table["pair"].isin(names)])
+            sweeps[names] = list(oracle.measure(settings, pairs, ["dice"]))
         labels = dict(one.criteria)
         scores = np.full(len(settings), np.nan)
-        for block in oracle.measure(settings, pairs, ["dice"]):
+        for block in sweeps[names]:
             values = block.values["dice"]
             if "label" in labels:
                 values = values[:, [block.labels.index(labels["label"])]]

@@ -19,7 +19,7 @@ def declared(tiny_study: Any, folder: Path, coarse: int) -> Path:
 def declare(folder: Path, coarse: int) -> Path:
     path = folder / "study.toml"
     text = path.read_text(encoding="utf-8")
-    before = text[: text.index("[search]")]
+    before = text[: text.index("[search]")].replace("search = 20", "search = 10")
     search = f"""[search]
 coarse = {coarse}
 refinements = 1
