@@ -94,9 +94,9 @@ def stopping_between_steps() -> Iterator[Stop]:
     --------
     >>> done = []
     >>> try:
-    ...     with stopping_between_steps() as stop:
+    ...     with terminable(), stopping_between_steps() as stop:
     ...         for step in range(3):
-    ...             signal.raise_signal(signal.SIGINT)  # in the middle of the first step
+    ...             signal.raise_signal(signal.SIGTERM)  # in the middle of the first step
     ...             done.append(step)
     ...             if stop.is_asked:
     ...                 break
