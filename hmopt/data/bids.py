@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from hmopt.data.manifest import OPTIONAL, REQUIRED, RESERVED, shown_names
-from hmopt.data.names import read_label_table
+from hmopt.data.names import IGNORE, read_label_table
 from hmopt.data.spreadsheets import read_table
 from hmopt.errors import DataError, DeclarationError
 
@@ -147,6 +147,14 @@ def read_bids(query: BidsQuery) -> BidsCohort:
             advice="Use another --derivative, or --space if the label maps are in another space.",
         )
     notes = []
+    lost = [
+        path.name
+        for path in sorted(dataset.glob("sub-*"))
+        if not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    ]
+    if lost:
+        names = shown_names(lost, _MOST_SHOWN)
+        notes.append(f"{dataset}: {names}: links to nowhere or empty folders. Fetch them.")
     if missing:
         names = shown_names([image.path.name for image in missing], _MOST_SHOWN)
         notes.append(
@@ -525,7 +533,9 @@ def _label_names(labels: Sequence[_File], roots: Sequence[Path]) -> dict[int, st
         of_subject = by_subject[_plain(label.get("sub"))]
         used.add(_table_of(label, {**by_subject[""], **of_subject}))
     for path in sorted(path for path in used if path is not None):
-        for code, name in read_label_table(path).names.items():
+        table = read_label_table(path)
+        # written into a table again, which then says the same
+        for code, name in (table.names | dict.fromkeys(table.ignored, IGNORE)).items():
             if names.setdefault(code, name) != name:
                 raise DataError(
                     str(path),

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hmopt.data.folders import list_folders
-from hmopt.data.formats import follow, image_name
+from hmopt.data.formats import find_copies, follow, image_name
 from hmopt.data.manifest import check_files, check_names, read_manifest
 from hmopt.data.names import BACKGROUND, LabelTable, read_label_table
 from hmopt.data.people import find_doubts, session_entity
@@ -221,7 +221,9 @@ def _find_label_table(options: CohortOptions) -> LabelTable | None:
     if options.images is None:
         return None
     beside = options.images.parent / "dataset.json"
-    return read_label_table(beside) if beside.is_file() else None
+    if not beside.exists() and not beside.is_symlink():
+        return None
+    return read_label_table(beside)
 
 
 def _unique_names(paths: Sequence[Path]) -> list[str]:
@@ -302,6 +304,41 @@ def _check_own_label_maps(images: pd.DataFrame) -> None:
         got=f"one for {same_label.sum()} images ({names}, …)",
         advice="Correct the label of each image.",
     )
+
+
+def notes_on_copies(images: pd.DataFrame) -> list[str]:
+    """Return which images, and which label maps of different subjects, are the same byte for byte.
+
+    Parameters
+    ----------
+    images
+        As of `list_images`.
+    """
+    subject = dict(zip(images["label"], images["subject"], strict=True))
+    notes = []
+    copies = find_copies(list(images["image"]))
+    if copies:
+        first, second = copies[0]
+        notes.append(
+            f"{first} and {second} are the same image{_and_more(copies)}: "
+            "one scan could be trained on and searched. Drop one of them."
+        )
+    of_two = [
+        (one, other)
+        for one, other in find_copies(list(images["label"].unique()))
+        if subject[one] != subject[other]
+    ]
+    if of_two and (images["label"] != images["image"]).any():
+        first, second = of_two[0]
+        notes.append(
+            f"{first} and {second} are the same label map{_and_more(of_two)}, of two subjects. "
+            "Correct one of them."
+        )
+    return notes
+
+
+def _and_more(found: Sequence[object]) -> str:
+    return f", as are {len(found) - 1} others" if len(found) > 1 else ""
 
 
 def _sessions(images: pd.DataFrame) -> list[str]:

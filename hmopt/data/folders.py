@@ -1,15 +1,26 @@
 """The images and label maps that lie in two folders, and which belong together."""
 
 import json
+import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from hmopt.data.formats import PAIRED, READ, advice_about, format_of, image_name, other_file
+from hmopt.data.formats import (
+    DICOM_ADVICE,
+    PAIRED,
+    READ,
+    advice_about,
+    format_of,
+    image_name,
+    is_dicom,
+    other_file,
+)
+from hmopt.data.manifest import shown_names
 from hmopt.data.people import find_people, session_entity, subject_entity
 from hmopt.data.spreadsheets import read_text
 from hmopt.errors import DataError
@@ -27,6 +38,9 @@ _IMAGE_WORDS = (
 _LABEL_WORD = re.compile(rf"[_\-. ]({_LABEL_WORDS})$", re.I)
 _IMAGE_WORD = re.compile(rf"[_\-. ]({_IMAGE_WORDS})$", re.I)
 _BIDS_ENTITY = re.compile(r"_(desc|space|res|label|hemi|atlas|seg)-[^_]+", re.I)
+_MOST_OPENED = 20
+"""Files without a known ending that are opened to see whether they are of DICOM."""
+
 _OTHER_TREES = ("derivatives", "sourcedata", "code", "stimuli")
 
 
@@ -53,12 +67,12 @@ def list_folders(images: Path | None, labels: Path | None) -> tuple[pd.DataFrame
     images = _existing(images)
     labels = _existing(labels)
     same = images.resolve() == labels.resolve()
-    image_files, image_note = _images_in(images, without=None if same else labels)
-    label_files, _ = _images_in(labels, without=None if same else images, required=False)
+    image_files, image_notes = _images_in(images, without=None if same else labels)
+    label_files, _ = _images_in(labels, without=None if same else images, what="label maps")
     if same:
         image_files = _without_label_maps(image_files)
     if not image_files:
-        raise _no_images(images, [], [])
+        raise _none_of("images", images, [])
     cases = _cases(image_files, label_files)
     image_files, channel_note = _one_channel(image_files, cases)
     label_maps = _LabelMaps(labels, label_files, image_files)
@@ -75,7 +89,7 @@ def list_folders(images: Path | None, labels: Path | None) -> tuple[pd.DataFrame
         table[name] = list(values)
     unused = sorted(set(label_files) - set(table["label"]) - set(image_files))
     unused_note = _unused_note(labels, unused) if unused and not same else None
-    notes = (image_note, unused_note, channel_note, people.doubt, _same_name_note(table))
+    notes = (*image_notes, unused_note, channel_note, people.doubt, _same_name_note(table))
     return table, tuple(note for note in notes if note)
 
 
@@ -234,41 +248,78 @@ def _scan_key(stem: str, word: re.Pattern[str]) -> str:
 
 
 def _images_in(
-    folder: Path, without: Path | None, required: bool = True
-) -> tuple[list[Path], str | None]:
-    """Return the images of a folder, and a note about files of known formats that are not read."""
+    folder: Path, without: Path | None, what: str = "images"
+) -> tuple[list[Path], list[str]]:
+    """Return the images of a folder, and notes about what is left out."""
     visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
     files = sorted(path for path in visible if not path.is_dir())
+    notes = []
     if not any(format_of(path) in READ for path in files):
-        files += _inside(folder, without)
+        inner = _inner_folders(folder, without)
+        inside = {path: _inside(folder, path) for path in inner}
+        files += [path for found in inside.values() for path in found]
+        notes += _empty_folders_note(folder, inside)
+    lost = [path for path in files if path.is_symlink() and not path.exists()]
+    lost_folders = [path for path in lost if not path.suffix]
+    if lost_folders:
+        notes.append(
+            f"{folder}: {_shown(lost_folders, folder)} {'lead' if len(lost_folders) > 1 else 'leads'} "
+            "to folders or files that are not there: fetch them if they hold images."
+        )
     images = [path for path in files if format_of(path) in READ and not _is_second_file(path)]
     anatomical = [path for path in images if "anat" in path.parts]
     if any(subject_entity(image_name(path)) for path in anatomical):
         images = anatomical
     for path in images:
         given_path(path.absolute(), str(folder), DataError)
+    if not images:
+        raise _none_of(what, folder, files)
     stems = {image_name(path) for path in images}
     not_read = [path for path in files if advice_about(path) and path.stem not in stems]
-    if not images and required:
-        raise _no_images(folder, files, not_read)
-    if not not_read:
-        return images, None
-    advice = advice_about(not_read[0])
-    return images, f"{folder}: {_counted(not_read)} are not read and left out. {advice}"
+    if not_read:
+        advice = advice_about(not_read[0])
+        notes.append(f"{folder}: {_counted(not_read)} are not read and left out. {advice}")
+    return images, notes
 
 
-def _inside(folder: Path, without: Path | None) -> Iterator[Path]:
-    """Yield the files of the folders of a folder, hidden ones and other trees of BIDS left out."""
-    for inner in sorted(folder.iterdir()):
-        if not inner.is_dir() or inner.name.startswith(".") or inner.name in _OTHER_TREES:
+def _inner_folders(folder: Path, without: Path | None) -> list[Path]:
+    """Return the folders of a folder, hidden ones and other trees of BIDS left out."""
+    inner = []
+    for path in sorted(folder.iterdir()):
+        if not path.is_dir() or path.name.startswith(".") or path.name in _OTHER_TREES:
             continue
-        if without is not None and inner.resolve() == without.resolve():
-            continue
-        for path in sorted(inner.rglob("*")):
-            names = path.relative_to(folder).parts
-            hidden = any(name.startswith(".") for name in names)
-            if not hidden and not path.is_dir():
-                yield path
+        if without is None or path.resolve() != without.resolve():
+            inner.append(path)
+    return inner
+
+
+def _inside(root: Path, folder: Path) -> list[Path]:
+    """Return the files of a folder and of those in it, also behind links; hidden ones are left out."""
+    found = []
+    entered = set()
+    for place, names, files in os.walk(folder, followlinks=True):
+        # a link may lead upwards
+        is_new = os.path.realpath(place) not in entered
+        entered.add(os.path.realpath(place))
+        names[:] = sorted(name for name in names if is_new and not name.startswith("."))
+        if is_new:
+            found += [Path(place, name) for name in files if not name.startswith(".")]
+    return sorted(found, key=lambda path: path.relative_to(root).parts)
+
+
+def _empty_folders_note(folder: Path, inside: Mapping[Path, Sequence[Path]]) -> list[str]:
+    """Return which folders hold no image where others do, as a sentence."""
+    empty = [
+        path for path, files in inside.items() if not any(format_of(file) in READ for file in files)
+    ]
+    if not empty or len(empty) == len(inside):
+        return []
+    verb = "holds" if len(empty) == 1 else "hold"
+    return [f"{folder}: {_shown(empty, folder)} {verb} no image that hmopt reads."]
+
+
+def _shown(paths: Sequence[Path], folder: Path) -> str:
+    return shown_names([str(path.relative_to(folder)) for path in paths], 3)
 
 
 def _is_second_file(path: Path) -> bool:
@@ -277,14 +328,19 @@ def _is_second_file(path: Path) -> bool:
     return is_header and other_file(path) is not None
 
 
-def _no_images(folder: Path, files: Sequence[Path], not_read: Sequence[Path]) -> DataError:
+def _none_of(what: str, folder: Path, files: Sequence[Path]) -> DataError:
+    """Return that a folder has no images or label maps, and what it has."""
+    not_read = [path for path in files if advice_about(path)]
+    advice = "Give the folder that holds them."
     if not_read:
         got = f"{_counted(not_read)}, which hmopt does not read"
         advice = advice_about(not_read[0]) or ""
+    elif any(is_dicom(path) for path in files[:_MOST_OPENED]):
+        got = f"{len(files)} files of DICOM, which hmopt does not read"
+        advice = DICOM_ADVICE
     else:
         got = f"none among {len(files)} files" if files else "none"
-        advice = "Give the folder that holds them."
-    return DataError(str(folder), expected="images", got=got, advice=advice)
+    return DataError(str(folder), expected=what, got=got, advice=advice)
 
 
 def _counted(files: Sequence[Path]) -> str:

@@ -1,6 +1,7 @@
 """Formats of image files: their names, and how nibabel opens them, whole and undamaged."""
 
 import bz2
+import filecmp
 import glob
 import gzip
 import logging
@@ -8,7 +9,8 @@ import math
 import re
 import struct
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -49,11 +51,14 @@ _LATEST_START = 2**28
 LONGEST_LINK = 1024
 """Bytes of a file that may be a link written as text; images are larger."""
 
+_SAMPLED = 4096
+"""Bytes that are read in two places of a file to see whether it can be a copy of another."""
+
 _SIMPLE_ITK = (
     "Convert it to NIfTI, for example "
     "SimpleITK.WriteImage(SimpleITK.ReadImage('{name}'), '{stem}.nii.gz')."
 )
-_DICOM = "Convert the series to NIfTI, for example with dcm2niix."
+DICOM_ADVICE = "Convert the series to NIfTI, for example with dcm2niix."
 _SURFACE = "It holds a surface or values on one: give a NIfTI volume."
 _TRACTS = "It holds streamlines: give a NIfTI volume."
 _ARRAY = "It says nothing about where its voxels are: save a NIfTI volume with nibabel."
@@ -63,7 +68,7 @@ NOT_READ = {
         (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".jp2"), _SIMPLE_ITK
     ),
     **dict.fromkeys((".nrrd", ".nhdr", ".mha", ".mhd", ".vtk", ".pic", ".lsm"), _SIMPLE_ITK),
-    **dict.fromkeys((".dcm", ".ima", ".dicom"), _DICOM),
+    **dict.fromkeys((".dcm", ".ima", ".dicom"), DICOM_ADVICE),
     **dict.fromkeys((".gii", ".stl", ".obj", ".ply", ".vtp", ".annot", ".curv"), _SURFACE),
     **dict.fromkeys((".trk", ".tck", ".trx"), _TRACTS),
     **dict.fromkeys((".npy", ".npz", ".mat", ".h5", ".hdf5", ".zarr"), _ARRAY),
@@ -108,6 +113,15 @@ def advice_about(path: Path) -> str | None:
         return None
     stem = path.name.removesuffix(path.suffix)
     return advice.format(name=path.name, stem=stem)
+
+
+def is_dicom(path: Path) -> bool:
+    """Return whether a file of any name begins as those of DICOM do."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def other_file(path: Path) -> Path | None:
@@ -157,6 +171,44 @@ def follow(path: Path) -> Path:
     return linked.resolve() if linked.is_file() else target
 
 
+def with_targets(files: Mapping[str, Path]) -> dict[str, Path]:
+    """Return named files, and those that they lead to where they are links written as text."""
+    every = dict(files)
+    for name, path in files.items():
+        if written_link(path.resolve()) is not None:
+            every[f"the file that {name} leads to"] = follow(path)
+    return every
+
+
+def find_copies(files: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Return files that are the same byte for byte as an earlier one, after that one.
+
+    Only files of the same size are opened, and read to their end only where they agree in the middle
+    and at the end.
+    """
+    earlier: dict[tuple[int, bytes], Path] = {}
+    sizes = {path: path.stat().st_size for path in files if path.is_file()}
+    counts = Counter(sizes.values())
+    copies = []
+    for path, size in sizes.items():
+        if not size or counts[size] == 1:
+            continue
+        key = (size, _sample(path, size))
+        if key in earlier and filecmp.cmp(earlier[key], path, shallow=False):
+            copies.append((earlier[key], path))
+        earlier.setdefault(key, path)
+    return copies
+
+
+def _sample(path: Path, size: int) -> bytes:
+    """Return some bytes of the middle and of the end of a file."""
+    with path.open("rb") as stream:
+        stream.seek(size // 2)
+        middle = stream.read(_SAMPLED)
+        stream.seek(max(0, size - _SAMPLED))
+        return middle + stream.read()
+
+
 def written_link(path: Path) -> str | None:
     """Return the path that is all of a small file's text; None where a file holds anything else."""
     if not path.is_file() or not 0 < path.stat().st_size <= LONGEST_LINK:
@@ -172,10 +224,8 @@ def written_link(path: Path) -> str | None:
     return None
 
 
-_POINTERS = {
-    b"/annex/objects/": "git-annex",
-    b"version https://git-lfs": "Git LFS",
-}
+_ANNEX = b"/annex/objects/"
+_LFS = b"version https://git-lfs"
 _GZIP, _BZIP2, _ZSTD = b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd"
 _MAGIC = {".gz": _GZIP, ".bz2": _BZIP2, ".zst": _ZSTD}
 _PAIRS = (
@@ -185,6 +235,25 @@ _PAIRS = (
     nibabel.spm99analyze.Spm99AnalyzeImage,
     nibabel.analyze.AnalyzeImage,
 )
+
+
+def pointer_of(content: bytes) -> str | None:
+    """Return which program left a short text in place of a file that was not fetched; None: none did.
+
+    Examples
+    --------
+    >>> pointer_of(b"/annex/objects/MD5E-s41--9e.nii.gz"), pointer_of(b"image,subject")
+    ('git-annex', None)
+    """
+    if len(content) > LONGEST_LINK:
+        return None
+    if content.startswith(_LFS):
+        return "Git LFS"
+    text = content.replace(b"\\", b"/").strip()
+    # a table may name such files, one in each of its lines
+    if _ANNEX in text[:64] and b"\n" not in text:
+        return "git-annex"
+    return None
 
 
 def open_header(path: Path) -> Any:
@@ -330,10 +399,10 @@ def _check_file(path: Path) -> None:
     link = written_link(path)
     if link is not None and (path.parent / link).is_file():
         return
-    for opening, program in _POINTERS.items():
-        if size <= LONGEST_LINK and opening in first.replace(b"\\", b"/")[:64]:
-            got = f"a pointer of {program} to a file that was not fetched"
-            raise DataError(str(path), expected="an image file", got=got, advice="Fetch it.")
+    program = pointer_of(first) if size <= LONGEST_LINK else None
+    if program is not None:
+        got = f"a pointer of {program} to a file that was not fetched"
+        raise DataError(str(path), expected="an image file", got=got, advice="Fetch it.")
     if link is not None:
         got = f"a link, written as text, to {link}, which is not there"
         raise DataError(str(path), expected="an image file", got=got, advice="Fetch the file.")

@@ -66,6 +66,13 @@ def read_manifest(path: Path) -> pd.DataFrame:
     _check_values(path, table)
     images = _located(table["image"], path)
     labels = _located(table["label"], path) if "label" in table else images
+    if "label" in table and labels == images:
+        raise DataError(
+            str(path),
+            expected="label maps in the column label",
+            got="the images themselves",
+            advice="Correct the column, or leave it out.",
+        )
     rows = pd.DataFrame(
         {
             "image": images,

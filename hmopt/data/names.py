@@ -98,6 +98,13 @@ def read_label_table(path: Path) -> LabelTable:
     >>> table.names, table.ignored
     ({1: 'whole without core', 2: 'core'}, frozenset({3}))
     """
+    if path.is_symlink() and not path.exists():
+        raise DataError(
+            str(path),
+            expected="a table of label names",
+            got="a link to a file that is not there",
+            advice="Fetch it (`datalad get`, `git annex get`) or remove the link.",
+        )
     if not path.is_file():
         raise DataError(
             str(path),

@@ -34,11 +34,19 @@ _MODALITIES = r"t1w?|t1ce|t1gd|t1c|t2w?|t2f|flair|pdw?|ct|mri|pet|dwi|adc|swi"
 _VISITS = (
     r"(?:ses|sess|session|visit|vis|tp|timepoint|time|scan|mr|run|rep|exam|wave|frame|phase"
     r"|week|month|year|day)[-_]?\d+"
-    r"|[vmyd]\d+|ses[-_][a-z0-9]+|baseline|bl|follow-?up\d*|fu\d*|pre|post|test|retest"
-    r"|ed|es|insp|exp|left|right|lh|rh|l|r"
+    r"|[vmyd]\d+|ses[-_][a-z0-9]+|baseline|bl|follow-?up\d*|fu\d*|test|retest"
+    r"|(?:pre|post|intra)(?:-?op(?:erative)?)?|before|after|t0|t\d\d"
+    r"|ed|es|(?:insp|exp)(?:iration|iratory)?|(?:in|ex)h(?:ale)?|arterial|venous|portal|delayed"
+    r"|left|right|lh|rh|l|r"
+    r"|(?:19|20)\d\d(?P<dash>-?)(?:0[1-9]|1[0-2])(?P=dash)(?:0[1-9]|[12]\d|3[01])"
 )
+"""Words of visits, of states of breathing or of contrast, of sides, and dates."""
 _TOKEN = re.compile(rf"(?<=[^_\-. ])[_\-. ]((?:{_VISITS})|(?:{_MODALITIES}))(?=$|[_\-. ])", re.I)
-_NUMBERED = re.compile(r"^(.*\d.*)[_\-. ](\d{1,2}|[a-z])$", re.I)
+_NUMBERED = re.compile(
+    r"^(.*\d.*?)(?:[_\-. ]+(?:\(\d+\)|\d+|[a-z]|[a-z]{1,4}\d{1,4})|(?<=\d)[a-z]{1,4}\d{1,2})$",
+    re.I,
+)
+"""A name with a number, and a number or a letter at its end: `001_1`, `001_T2`, `001 (2)`, `S01V2`."""
 
 FEWEST_GROUPS = 3
 MOST_SCANS = 6
@@ -86,7 +94,7 @@ def find_people(names: Sequence[str]) -> People:
         columns = {"session": sessions, "modality": _bids_modalities(names)}
         return People(subjects=tuple(subjects), columns=_varying(columns), doubt=None)
 
-    parts = [_without_tokens(name) for name in names]
+    parts = _with_times([_without_tokens(name) for name in names])
     persons = [part.person for part in parts]
     repeated = _repeated_example(persons, names)
     if repeated is None or not _looks_like_persons(persons):
@@ -221,6 +229,17 @@ def _without_tokens(name: str) -> _Parts:
             visits.append(token)
     person = _TOKEN.sub("", name)
     return _Parts(person, "_".join(visits), "_".join(modalities))
+
+
+def _with_times(parts: Sequence[_Parts]) -> list[_Parts]:
+    """Return the parts of names, in which `T1` beside a `T0` is a visit and no modality."""
+    if not any(part.visit.lower() == "t0" for part in parts):
+        return list(parts)
+    timed = []
+    for part in parts:
+        words = [word for word in (part.visit, part.modality) if word]
+        timed.append(_Parts(part.person, "_".join(words), ""))
+    return timed
 
 
 def _looks_like_persons(persons: Sequence[str]) -> bool:

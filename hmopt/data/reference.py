@@ -125,20 +125,32 @@ def find_reference(
     if len(options.shape) == 2 and options.slices is None and lattices:
         plane = common_plane(lattices, axes)
     if len(options.shape) == 3:
-        _check_volumes(lattices)
+        check_volumes(
+            lattices,
+            expected="a volume, as preprocessing.shape has three sides",
+            advice="Declare a shape of two sides for 2-D images.",
+        )
     return Reference(axes=axes, lattice=lattice, plane=plane)
 
 
-def _check_volumes(lattices: Mapping[str, Lattice]) -> None:
-    """Refuse a 2-D image for a grid of three axes, across most of which it would be empty."""
+def check_volumes(lattices: Mapping[str, Lattice], expected: str, advice: str) -> None:
+    """Refuse a 2-D image for a grid of three axes, which would be empty but for a plane.
+
+    Parameters
+    ----------
+    lattices
+        Of images, by what an error names them as.
+    expected, advice
+        What the error says.
+
+    Raises
+    ------
+    DataError
+        If an image has a single voxel along an axis.
+    """
     for name, lattice in lattices.items():
         if 1 in lattice.shape:
-            raise DataError(
-                name,
-                expected="a volume, as preprocessing.shape has three sides",
-                got=f"shape {lattice.shape}",
-                advice="Declare a shape of two sides for 2-D images.",
-            )
+            raise DataError(name, expected=expected, got=f"shape {lattice.shape}", advice=advice)
 
 
 def common_plane(lattices: Mapping[str, Lattice], axes: Matrix) -> int:

@@ -12,11 +12,14 @@ import numpy as np
 import pandas as pd
 
 from hmopt.csv_tables import is_one_line
+from hmopt.data.formats import pointer_of
 from hmopt.errors import DataError
 from hmopt.files import read_whole
 
 DELIMITERS = (",", ";", "\t")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""How ZIP archives begin, which .xlsx and .ods are, and the .xls of old."""
 _BLANKS_AFTER_QUOTE = re.compile(r'"[ \xa0]+(?=[,;\t\r\n]|$)')
 _ONLY_FOR_THE_EYE = "\ufeff\u200b\u200e\u200f"
 
@@ -50,6 +53,7 @@ def read_text(path: Path) -> str:
             got=error.strerror or str(error),
             advice="Correct the path.",
         ) from error
+    _check_is_text(path, content)
     if content.startswith(_UTF_16):
         encoding = "utf-16"
     elif content[1:2] == b"\x00":
@@ -145,6 +149,21 @@ def parse_table(
     _check_columns_once(names, path)
     index = pd.Index([line for line, _ in rows], name="line", dtype="int64")
     return pd.DataFrame(cells[:, named], columns=names, index=index, dtype=str)
+
+
+def _check_is_text(path: Path, content: bytes) -> None:
+    """Refuse a workbook, and what stands in place of a file that was not fetched."""
+    if content.startswith(_WORKBOOKS):
+        raise DataError(
+            str(path),
+            expected="a text file",
+            got="an Excel workbook, or another archive",
+            advice="Save it as CSV.",
+        )
+    program = pointer_of(content)
+    if program is not None:
+        got = f"a pointer of {program} to a file that was not fetched"
+        raise DataError(str(path), expected="a text file", got=got, advice="Fetch it.")
 
 
 def rename_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:

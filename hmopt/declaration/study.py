@@ -668,6 +668,13 @@ def check_refinement(study: Study) -> None:
     changing = []
     if refine.iterations and study.model.source in ("trained", "optimize"):
         changing = changing_similarity(list(study.hyperparameters), study.loss.similarity)
+    if changing and study.model.source == "optimize":
+        raise DeclarationError(
+            f"hyperparameters.{changing[0]}",
+            expected="one that leaves the similarity as it is, without a trained model",
+            got=changing[0],
+            advice="Leave it out.",
+        )
     if changing:
         raise DeclarationError(
             "refine.iterations",

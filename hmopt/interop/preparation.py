@@ -18,7 +18,13 @@ from hmopt.data.grid import SAME_SPACING, ras_frame
 from hmopt.data.image import PreparedImage, find_place, resample_image
 from hmopt.data.placement import share_inside
 from hmopt.data.prepared import RECORD, TEMPLATE, PreparedCohort
-from hmopt.data.reference import Reference, common_axes, common_plane, plane_name
+from hmopt.data.reference import (
+    Reference,
+    check_volumes,
+    common_axes,
+    common_plane,
+    plane_name,
+)
 from hmopt.data.volume import Lattice, Volume, check_varied, read_image
 from hmopt.declaration import PreprocessingOptions
 from hmopt.errors import CheckpointError, DataError
@@ -284,6 +290,12 @@ def _reference_of(
     trained = preparation.reference
     axes = common_axes(list(pair.lattices.values()), near=trained.axes)
     plane = None
+    if len(options.shape) == 3:
+        check_volumes(
+            pair.lattices,
+            expected="a volume, as the model was trained on",
+            advice="Give volumes, or a model that was trained on 2-D images.",
+        )
     if len(options.shape) == 2 and options.slices is None:
         plane = common_plane(pair.lattices, axes)
         if trained.plane is not None and plane != trained.plane:

@@ -7,20 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import nibabel
 import numpy as np
 
-from hmopt.data.formats import open_header
+from hmopt.data.formats import open_header, read_voxels
 from hmopt.errors import DataError
 from hmopt.files import one_line
 from hmopt.interop.itk import itk_name
 from hmopt.interop.transform import Affine, BSpline, Chain, Field, Floats, Transform, chain
 
-_TRANSFORM_ENDINGS = (".h5", ".hdf5", ".hdf", ".tfm", ".txt", ".mat", ".xfm")
+_HDF5_ENDINGS = (".h5", ".hdf5", ".hdf")
+_TRANSFORM_ENDINGS = (*_HDF5_ENDINGS, ".tfm", ".txt", ".mat", ".xfm")
 _FIELD_ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".mha", ".mhd", ".nrrd", ".nhdr")
 _DISPLACEMENT_VECTORS = 1006
 _VECTORS = 1007
 """NIfTI's intents of vectors: of displacements (RAS+), and of any (LPS+ where ITK wrote them)."""
+_NOT_FINITE = "vectors that are NaN or infinite"
 
 
 def read_transform(path: Path) -> Chain:
@@ -93,7 +96,7 @@ def field_of(image: Any, path: Path) -> Field:
     # SimpleITK's arrays have the last axis first: (z, y, x, d)
     array = sitk.GetArrayFromImage(image).astype(np.float64)
     if not np.isfinite(array).all():
-        raise _not_a_field(path, "vectors that are NaN or infinite")
+        raise _not_a_field(path, _NOT_FINITE)
     if d == 2:
         array = array[None]
         array = np.concatenate([array, np.zeros((*array.shape[:3], 1))], axis=-1)
@@ -126,6 +129,9 @@ def _check_vectors(path: Path) -> None:
     intent = int(header.header["intent_code"])
     if intent not in (_VECTORS, _DISPLACEMENT_VECTORS):
         raise _not_a_field(path, f"intent code {intent}")
+    # in a NIfTI file ITK reads what is not finite as 0
+    if not np.isfinite(read_voxels(path, header)).all():
+        raise _not_a_field(path, _NOT_FINITE)
 
 
 def _not_a_field(path: Path, got: str) -> DataError:
@@ -140,7 +146,22 @@ def _not_a_field(path: Path, got: str) -> DataError:
 def _read_itk(path: Path) -> Any:
     import SimpleITK as sitk
 
+    if path.name.lower().endswith(_HDF5_ENDINGS):
+        _check_is_whole(path)
     return _silently(lambda: sitk.ReadTransform(itk_name(path)), path)
+
+
+def _check_is_whole(path: Path) -> None:
+    """Refuse a damaged HDF5 file, of which ITK would print what HDF5 found, line by line."""
+    try:
+        h5py.File(path, "r", locking=False).close()
+    except OSError as error:
+        raise DataError(
+            str(path),
+            expected="a transformation that ITK reads",
+            got=f"a damaged HDF5 file ({one_line(error)})",
+            advice="Copy the file again.",
+        ) from error
 
 
 def _silently(read: Callable[[], Any], path: Path) -> Any:

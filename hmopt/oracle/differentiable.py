@@ -164,7 +164,10 @@ def make_objective(
     if name == LANDMARKS:
         if not points:
             raise DeclarationError(
-                "landmarks", expected="points of the images", got="none", advice="Give them."
+                "landmarks",
+                expected="points of the images",
+                got="none",
+                advice="Give their table by --points.",
             )
         return SettingObjective(
             name=name,

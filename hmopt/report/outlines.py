@@ -227,8 +227,7 @@ def outline_path(labels: NDArray[Any], code: int | None) -> str:
     paths: list[str] = []
     for one in codes:
         mask = np.pad(labels == one, 1).astype(np.float64)
-        for contour in find_contours(mask, 0.5):
-            paths.append(_path(_simplified(contour - 1), height))
+        paths += [_path(_simplified(contour - 1), height) for contour in find_contours(mask, 0.5)]
     return "".join(paths)
 
 
@@ -262,10 +261,12 @@ def _simplified(points: NDArray[Any]) -> NDArray[Any]:
     line = Polygon(points)
     line.simplify_threshold = SMOOTHING / 2
     # one more marks the end
-    *vertices, _ = line.cleaned(simplify=True).vertices
-    moves = np.any(np.diff(vertices, axis=0), axis=1)
+    vertices = np.asarray(line.cleaned(simplify=True).vertices)[:-1]
+    is_new = np.ones(len(vertices), dtype=bool)
     # the last point is there twice
-    return np.asarray(vertices)[np.append(True, moves)]
+    is_new[1:] = np.diff(vertices, axis=0).any(axis=1)
+    kept: NDArray[Any] = vertices[is_new]
+    return kept
 
 
 def _path(points: NDArray[Any], height: int, close: str = "Z") -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmopt.data.folders import is_label_name
-from hmopt.data.formats import open_header, open_whole, read_voxels
+from hmopt.data.formats import open_header, open_whole, read_voxels, with_targets
 from hmopt.data.header import affine_mm
 from hmopt.data.points import AXES, Axes, PointFile, is_point_file, read_points, to_lps
 from hmopt.data.volume import Lattice, read_image, read_labels, read_lattice
@@ -162,7 +162,7 @@ def apply(
         option = "--output" if compose is None else "--compose"
         inputs = {str(path): path for path, _ in named}
         inputs |= {str(path): path for path in (source, reference) if path is not None}
-        check_outputs({option: destination}, inputs)
+        check_outputs({option: destination}, with_targets(inputs))
 
     parts: list[Transform] = []
     for path, is_inverse in named:

@@ -19,6 +19,7 @@ from hmopt.study_folder import StudyFolder
 from hmopt.workflow.register import (
     Recommendation,
     check_choice,
+    check_one_setting,
     find_published,
     given_setting,
     optima_beside,
@@ -201,6 +202,7 @@ def bake(
     advice = None
     chosen: Setting
     if setting or not model.space.names:
+        check_one_setting(model.space, asked, within_limits)
         chosen = given_setting(model.space, values_of(setting or {}, model))
     else:
         files = _searched_folder(path)

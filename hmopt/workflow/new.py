@@ -13,7 +13,7 @@ import pandas as pd
 from hmopt.catalogue import find_engine_program
 from hmopt.csv_tables import table_quoting
 from hmopt.data.bids import BidsQuery, read_bids
-from hmopt.data.cohort import check_images, list_cohort, read_structures
+from hmopt.data.cohort import check_images, list_cohort, notes_on_copies, read_structures
 from hmopt.data.inspection import Inspection, infer_split, inspect_cohort
 from hmopt.data.split import split_subjects
 from hmopt.declaration import CohortOptions, Study, parse_study
@@ -416,7 +416,7 @@ def _declared(
         found=found,
         subjects={side: len(names) for side, names in sides.items()},
         estimate=_estimate(study, found),
-        warnings=(*inferred.warnings, *found.doubts),
+        warnings=(*inferred.warnings, *found.doubts, *notes_on_copies(listing.images)),
     )
     text = write_document(study, inferred.remarks)
     with replacing(destination) as beside:

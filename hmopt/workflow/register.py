@@ -15,6 +15,8 @@ from hmopt.analysis.uncertainty import ConfidenceSet
 from hmopt.catalogue import find_metric
 from hmopt.catalogue.metrics import FOLDING
 from hmopt.data.cohort import list_images
+from hmopt.data.formats import with_targets
+from hmopt.data.manifest import read_manifest
 from hmopt.declaration import RefineOptions
 from hmopt.declaration.model import MOST_REFINEMENTS
 from hmopt.errors import DataError, DeclarationError, HmoptError, SearchError
@@ -377,7 +379,7 @@ def register(
         check = check_transform_name if name in TRANSFORMS else check_name
         check(path)
     inputs = {"MOVING": moving, "FIXED": fixed} | label_files | setting_input(setting)
-    check_outputs(outputs, inputs | _images_of_study(files, outputs))
+    check_outputs(outputs, with_targets(inputs | _images_of_study(files, outputs)))
     _check_usual_name(None if displacement else outputs.get("--displacement"))
 
     registrar = open_registrar(
@@ -402,7 +404,7 @@ def register(
             files, registrar, label_files.get("--fixed-labels"), label_files.get("--moving-labels")
         )
     elif setting or not registrar.space.names:
-        # a baked network has one setting
+        check_one_setting(registrar.space, asked, within_limits)
         values = values_of(setting or {}, registrar.model)
         chosen = given_setting(registrar.space, values)
     else:
@@ -686,11 +688,13 @@ def _images_of_study(files: StudyFolder, outputs: Mapping[str, Path]) -> dict[st
     try:
         cohort = files.study.cohort
         for folder in (cohort.images, cohort.labels):
-            if folder is not None and folder.is_dir():
-                paths += folder.iterdir()
-        if cohort.manifest is not None:
-            images = list_images(cohort)
-            paths += [*images["image"], *images["label"]]
+            if folder is not None:
+                # also what no pair is made of
+                paths += [path for path in folder.rglob("*") if path.is_file()]
+        listed = list_images(cohort) if cohort.manifest is None else read_manifest(cohort.manifest)
+        for kind in ("image", "label", "points"):
+            if kind in listed:
+                paths += listed[kind].dropna().tolist()
     except HmoptError:
         pass  # a model is enough to register with: the cohort may be elsewhere
     return {f"{path} of the study": path for path in paths}
@@ -719,6 +723,14 @@ def given_setting(space: Space, values: Mapping[str, Value]) -> dict[str, Value]
     {'regularization': 0.3}
     """
     known_names = {one.name: one for one in space.hyperparameters}
+    if values and not known_names:
+        name, value = next(iter(values.items()))
+        raise DeclarationError(
+            name,
+            expected="no value, as the network was baked at one setting",
+            got=value,
+            advice="Leave it out, or register with the model that was searched.",
+        )
     given: dict[str, Value] = {}
     for name, value in values.items():
         if name not in known_names:
@@ -733,6 +745,28 @@ def given_setting(space: Space, values: Mapping[str, Value]) -> dict[str, Value]
             value = known_names[name].parse(value)
         given[name] = value
     return space.complete(given)
+
+
+def check_one_setting(space: Space, asked: Criteria, within_limits: bool) -> None:
+    """Refuse to choose a setting of a network that has one, as a baked network has.
+
+    Raises
+    ------
+    DeclarationError
+        If it is to be the best of a scope, or the best within limits.
+    """
+    if space.names:
+        return
+    options = [f"--{kind}" for kind in asked]
+    if within_limits:
+        options.append("--within-limits")
+    if options:
+        raise DeclarationError(
+            options[0],
+            expected="no choice of a setting, as the network was baked at one",
+            got=", ".join(asked.values()) or options[0],
+            advice="Leave it out, or register with the model that was searched.",
+        )
 
 
 def setting_text(setting: Setting) -> str:

@@ -227,8 +227,13 @@ def test_a_folder_with_a_baked_network_registers_as_the_study_does(
     np.testing.assert_array_equal(
         found.displacement_image.get_fdata(), wanted.displacement_image.get_fdata()
     )
-    with pytest.raises(DeclarationError, match="regularization: expected a hyperparameter"):
+    with pytest.raises(DeclarationError, match="regularization: expected no value"):
         hmopt.register(folder, *images, setting=setting)
+    for asked in ({"label": "thalamus"}, {"subject": "nobody"}, {"within_limits": True}):
+        with pytest.raises(DeclarationError, match="expected no choice of a setting"):
+            hmopt.register(folder, *images, **asked)
+        with pytest.raises(DeclarationError, match="expected no choice of a setting"):
+            hmopt.bake(folder, format="safetensors", output=tmp_path / "again.safetensors", **asked)
 
 
 def test_the_inverse_of_a_baked_network_undoes_it(tiny_study: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -473,3 +474,110 @@ def test_label_maps_of_equal_names_are_found_by_their_folders(folder: Any) -> No
     assert folder.new().cases == (8, 8)
     for image, label in zip(folder.table["image"], folder.table["label"], strict=True):
         assert label.relative_to(folder.root / "labelsTr").parts[0] == image.parent.parent.name
+
+
+SCANS = {
+    "numbers of four digits": ("LungCT_{n:04}_0000", "LungCT_{n:04}_0001"),
+    "dates": ("case{n:02}_20190101", "case{n:02}_20200304"),
+    "dates with dashes": ("case{n:02}_2019-01-01", "case{n:02}_2020-03-04"),
+    "times": ("pat{n:02}_T0", "pat{n:02}_T1"),
+    "operations": ("pat{n:02}_preop", "pat{n:02}_postop"),
+    "treatments": ("pat{n:02}_before", "pat{n:02}_after"),
+    "breathing": ("pat{n:02}_inhale", "pat{n:02}_exhale"),
+    "phases": ("pat{n:02}_T00", "pat{n:02}_T50"),
+    "contrast": ("pat{n:02}_arterial", "pat{n:02}_venous"),
+    "no separator": ("S{n:02}V1", "S{n:02}V2"),
+    "copies by a browser": ("pat{n:02} (1)", "pat{n:02} (2)"),
+}
+
+
+@pytest.mark.parametrize("names", SCANS.values(), ids=SCANS)
+def test_scans_of_one_person_are_grouped_or_doubted(names: tuple[str, str], folder: Any) -> None:
+    files = [f"{name.format(n=n)}.nii.gz" for n in range(6) for name in names]
+    folder.images(files)
+    outcome = folder.new()
+    first, second = (name.format(n=0) for name in names)
+    (said,) = [line for line in outcome.warnings if first in line]
+    assert f"{first} and {second}" in said or f"{second} and {first}" in said
+    assert outcome.cases == (12, 6) or "count as two persons" in said
+
+
+NO_SCANS = {
+    "one number": [f"hippocampus_{n:03}" for n in EIGHT],
+    "a number of the study": [f"BraTS2021_{n:05}" for n in EIGHT],
+    "names of sites": [f"IXI{n:03}-Guys-0828" for n in EIGHT],
+}
+
+
+@pytest.mark.parametrize("names", NO_SCANS.values(), ids=NO_SCANS)
+def test_numbers_of_persons_are_not_doubted(names: list[str], folder: Any) -> None:
+    folder.images([f"{name}.nii.gz" for name in names])
+    outcome = folder.new()
+    assert outcome.cases == (8, 8)
+    assert outcome.warnings == []
+
+
+def test_folders_of_subjects_that_are_links_are_entered(folder: Any) -> None:
+    folder.images([f"c{n}/img.nii.gz" for n in EIGHT])
+    for kind in ("imagesTr", "labelsTr"):
+        (folder.root / kind / "c3").rename(folder.root / f"{kind}_c3")
+        (folder.root / kind / "c3").mkdir()
+        (folder.root / kind / "c3" / "anat").symlink_to(folder.root / f"{kind}_c3")
+        # one that leads upwards
+        (folder.root / kind / "c3" / "up").symlink_to(folder.root / kind / "c3")
+    outcome = folder.new()
+    assert outcome.cases == (8, 8)
+    assert outcome.warnings == []
+
+
+def test_folders_without_an_image_and_links_to_none_are_said(folder: Any) -> None:
+    folder.images([f"c{n}/img.nii.gz" for n in EIGHT])
+    for kind in ("imagesTr", "labelsTr"):
+        (folder.root / kind / "c8").symlink_to("../nowhere")
+        (folder.root / kind / "c9").mkdir()
+    outcome = folder.new()
+    assert outcome.cases == (8, 8)
+    said = " ".join(outcome.warnings)
+    assert "c8 leads to folders or files that are not there" in said
+    assert "c9 holds no image that hmopt reads" in said
+
+
+def test_label_maps_of_a_format_that_is_not_read_are_named(folder: Any) -> None:
+    for path in (folder.root / name for name in folder.cases()):
+        label = folder.root / "labelsTr" / path.name
+        label.rename(label.with_name(path.name.replace(".nii.gz", ".seg.nrrd")))
+    line = folder.refused_folders()
+    assert "labelsTr: expected label maps, got 8 .nrrd files, which hmopt does not read" in line
+
+
+def test_files_of_dicom_without_an_ending_are_recognized(folder: Any) -> None:
+    for number in EIGHT:
+        content = bytes(128) + b"DICM" + bytes(64)
+        for kind in ("imagesTr", "labelsTr"):
+            path = folder.text(f"{kind}/p{number}/IM0001", "")
+            path.write_bytes(content)
+    assert "got 8 files of DICOM, which hmopt does not read" in folder.refused_folders()
+
+
+@pytest.mark.parametrize("copy", [os.link, shutil.copy], ids=["hard links", "copies"])
+@pytest.mark.parametrize("kind", ["imagesTr", "labelsTr"])
+def test_one_file_under_several_names_is_said(kind: str, copy: Any, folder: Any) -> None:
+    first, *others = folder.cases()
+    for name in others[:2]:
+        (folder.root / kind / name).unlink()
+        copy(folder.root / kind / first, folder.root / kind / name)
+    what = "image" if kind == "imagesTr" else "label map"
+    (said,) = [line for line in folder.new().warnings if "are the same" in line]
+    assert f"are the same {what}, as are 1 others" in said
+
+
+def test_a_table_of_names_that_was_not_fetched_is_refused(folder: Any) -> None:
+    folder.cases()
+    table = folder.root / "dataset.json"
+    table.symlink_to(".git/annex/objects/x.json")
+    assert "dataset.json: expected a table of label names, got a link" in folder.refused_folders()
+    table.unlink()
+    table.write_text("/annex/objects/MD5E-s310--9e107d9d372bb6826bd81d3542a419d6.json\n")
+    assert "got a pointer of git-annex" in folder.refused_folders()
+    table.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 310\n")
+    assert "got a pointer of Git LFS" in folder.refused_folders()

@@ -1,6 +1,7 @@
 """No output overwrites an input or another output, and none that cannot be written costs a registration."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -57,11 +58,23 @@ def through_a_hard_link(folder: Path) -> Path:
     return folder / "hard.nii.gz"
 
 
+def through_a_link_that_is_text(folder: Path) -> Path:
+    shutil.move(folder / "f.nii.gz", folder / "voxels.nii.gz")
+    (folder / "f.nii.gz").write_text("voxels.nii.gz")
+    return folder / "voxels.nii.gz"
+
+
 def through_relative_parts(folder: Path) -> Path:
     return Path(os.path.relpath(folder / "f.nii.gz")).parent / "." / "study" / ".." / "f.nii.gz"
 
 
-SPELLINGS = [through_a_link, through_a_linked_folder, through_a_hard_link, through_relative_parts]
+SPELLINGS = [
+    through_a_link,
+    through_a_linked_folder,
+    through_a_hard_link,
+    through_a_link_that_is_text,
+    through_relative_parts,
+]
 
 
 @pytest.mark.parametrize("option", ["--moved", "--displacement"])
@@ -76,7 +89,8 @@ def test_an_output_that_is_an_input_is_refused(option: str, name: str, study: Pa
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_an_input_is_recognized_however_it_is_written(spelling: Any, study: Path) -> None:
-    assert "expected another file than FIXED" in refused(study, "--moved", spelling(study.parent))
+    line = refused(study, "--moved", spelling(study.parent))
+    assert re.search("expected another file than (the file that )?FIXED", line)
 
 
 def test_the_name_that_a_displacement_gets_by_itself_is_checked_too(study: Path) -> None:
@@ -100,6 +114,32 @@ def test_images_that_the_study_was_made_from_are_not_overwritten(study: Path) ->
     assert refused(study, "--moved", image).startswith(
         f"--moved: expected another file than {image}"
     )
+
+
+def test_nor_those_that_lie_in_folders_of_folders(study: Path) -> None:
+    scans = study.parent / "scans"
+    for kind in ("images", "labels"):
+        for path in sorted((study / "data" / kind).iterdir()):
+            subject = path.name.split("_")[0]
+            (scans / kind / subject / "anat").mkdir(parents=True, exist_ok=True)
+            shutil.move(path, scans / kind / subject / "anat" / path.name)
+    (study / "study.toml").write_text(
+        re.sub(
+            r"manifest = .*",
+            f'images = "{scans / "images"}"\nlabels = "{scans / "labels"}"',
+            (study / "study.toml").read_text(encoding="utf-8"),
+        ),
+        encoding="utf-8",
+    )
+    for kind in ("images", "labels"):
+        image = next((scans / kind).rglob("*.nii.gz"))
+        assert "--moved: expected another file than" in refused(study, "--moved", image)
+
+
+def test_a_manifest_with_a_row_of_a_lost_file_protects_the_others(study: Path) -> None:
+    images = sorted((study / "data" / "images").iterdir())
+    images[0].unlink()
+    assert "--moved: expected another file than" in refused(study, "--moved", images[1])
 
 
 def test_a_folder_in_place_of_a_file_is_refused(study: Path) -> None:

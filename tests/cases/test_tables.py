@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from typing import Any
 
@@ -468,3 +469,35 @@ def read_names() -> Callable[..., dict[int, str]]:
     from hmopt.data.names import read_label_table
 
     return lambda path: read_label_table(path).names
+
+
+def test_a_workbook_is_told_from_a_table(folder: Any) -> None:
+    path = folder.manifest()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("xl/workbook.xml", "<x/>")
+    assert "got an Excel workbook, or another archive. Save it as CSV" in folder.refused_manifest()
+
+
+def test_a_column_label_that_repeats_the_images_is_refused(folder: Any) -> None:
+    folder.manifest(row="imagesTr/{name},imagesTr/{name},s{number}")
+    line = folder.refused_manifest()
+    assert "expected label maps in the column label, got the images themselves" in line
+
+
+def test_a_manifest_of_paths_into_an_annex_is_no_pointer(folder: Any) -> None:
+    folder.manifest(row=".git/annex/objects/{name},.git/annex/objects/l_{name},s{number}", count=2)
+    assert "pointer" not in folder.refused_manifest()
+
+
+def test_points_and_a_column_called_cohort_are_no_scopes(folder: Any) -> None:
+    rows = folder.manifest(
+        header="image,label,subject,points,cohort",
+        row="imagesTr/{name},labelsTr/{name},s{number},p{number}.csv,AB",
+    )
+    rows.write_text(rows.read_text().replace("s1,p1.csv,AB", "s1,p1.csv,B"))
+    for number in range(8):
+        folder.text(f"p{number}.csv", "x,y,z,name\n10,10,0,a\n12,12,0,b\n")
+    folder.new_of_manifest()
+    scopes = folder.declared.search.scopes
+    assert ["points"] not in [list(scope) for scope in scopes]
+    assert [list(scope) for scope in scopes].count(["cohort"]) == 1

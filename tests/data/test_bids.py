@@ -285,3 +285,20 @@ def test_a_folder_that_is_no_dataset_is_told_in_one_line(
     with pytest.raises(DataError, match=f"expected a BIDS dataset with images, got {got}"):
         read_bids(BidsQuery(dataset=tmp_path / "empty"))
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_label_that_a_table_ignores_stays_ignored(dataset: Dataset) -> None:
+    dataset.scans(["01", "02"])
+    dataset.labels(["01", "02"])
+    dataset.write("derivatives/seg/dseg.tsv", "index\tname\n1\trim\n2\tcore\n3\tignore\n")
+    found = read_bids(BidsQuery(dataset=dataset.root))
+    assert found.label_names == {1: "rim", 2: "core", 3: "ignore"}
+
+
+def test_subjects_whose_folder_is_empty_or_a_link_to_nowhere_are_said(dataset: Dataset) -> None:
+    dataset.scans(["01", "02"])
+    dataset.labels(["01", "02"])
+    (dataset.root / "sub-03").mkdir()
+    (dataset.root / "sub-04").symlink_to("../nowhere")
+    (note,) = read_bids(BidsQuery(dataset=dataset.root)).notes
+    assert "sub-03, sub-04: links to nowhere or empty folders. Fetch them." in note

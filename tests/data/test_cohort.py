@@ -107,9 +107,7 @@ def test_files_of_one_name_in_several_folders_are_told_apart(tmp_path: Path, wri
     for folder in ("a", "b"):
         write(f"{folder}/T1.nii.gz", LABELS)
     manifest = tmp_path / "cohort.csv"
-    manifest.write_text(
-        "image,label,subject\na/T1.nii.gz,a/T1.nii.gz,a\nb/T1.nii.gz,b/T1.nii.gz,b\n"
-    )
+    manifest.write_text("image,subject\na/T1.nii.gz,a\nb/T1.nii.gz,b\n")
     assert list(list_images(CohortOptions(manifest=manifest)).index) == ["a_T1", "b_T1"]
 
 

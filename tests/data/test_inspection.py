@@ -60,7 +60,8 @@ def test_images_that_do_not_lie_over_each_other_are_to_be_aligned(
         [(0, 0, 0), (18, 18, 18), (0, 18, 0), (18, 0, 18), (0, 0, 18), (18, 18, 0)]
     ):
         write(f"{number}.nii.gz", box(corner))
-        rows.append(f"{number}.nii.gz,{number}.nii.gz,s{number}")
+        write(f"label{number}.nii.gz", box(corner))
+        rows.append(f"{number}.nii.gz,label{number}.nii.gz,s{number}")
     (tmp_path / "dseg.tsv").write_text("index\tname\n1\tbox\n")
     (tmp_path / "cohort.csv").write_text("\n".join(rows))
     found = look(tmp_path / "cohort.csv")

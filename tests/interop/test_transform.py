@@ -103,3 +103,30 @@ def test_a_name_that_would_end_the_process_is_not_handed_to_itk(tmp_path: Path) 
     nibabel.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4)).to_filename(image)
     with refused:
         find_itk_place(image, read_lattice(image))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_field_of_nifti_with_vectors_that_are_not_finite_is_refused(
+    value: float, tmp_path: Path
+) -> None:
+    vectors = np.zeros((4, 4, 4, 1, 3), np.float32)
+    vectors[0, 0, 0] = value
+    image = nibabel.Nifti1Image(vectors, np.eye(4))
+    image.header.set_intent("vector")
+    nibabel.save(image, tmp_path / "field.nii.gz")
+    with pytest.raises(DataError, match="vectors that are NaN or infinite"):
+        read_transform(tmp_path / "field.nii.gz")
+
+
+@pytest.mark.parametrize("bytes_kept", [0, 100, 3000])
+def test_a_cut_file_of_hdf5_is_told_in_one_line(
+    bytes_kept: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "whole.h5"
+    sitk.WriteTransform(sitk.TranslationTransform(3, (1.0, 2, 3)), str(path))
+    content = path.read_bytes()
+    assert len(content) > bytes_kept
+    path.write_bytes(content[:bytes_kept])
+    with pytest.raises(DataError, match=r"got a damaged HDF5 file \(.*\)\. Copy the file again"):
+        read_transform(path)
+    assert capfd.readouterr().err == ""
