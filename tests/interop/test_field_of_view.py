@@ -8,6 +8,7 @@ import pytest
 
 from hmopt.data.reference import Reference
 from hmopt.declaration import PreprocessingOptions
+from hmopt.errors import DataError
 from hmopt.interop.preparation import FilePair, Preparation, prepare_pair
 
 
@@ -42,3 +43,20 @@ def test_a_grid_that_covers_little_of_an_image_is_told(
     told = [remark for remark in prepare_pair(preparation, pair).remarks if "covers" in remark]
     assert len(told) == (0 if share is None else 2)
     assert all(f"covers {share} of it" in remark for remark in told)
+
+
+@pytest.mark.parametrize("placement", ["centre", "header"])
+def test_a_plane_is_refused_by_a_model_of_volumes(placement: str, tmp_path: Path) -> None:
+    preparation = Preparation(
+        preprocessing=PreprocessingOptions.model_validate(
+            {"shape": [16, 16, 16], "placement": placement}
+        ),
+        spacing_mm=None,
+        reference=Reference(),
+        template=None,
+    )
+    plane = image(tmp_path / "plane.nii.gz", (16, 16, 1))
+    volume = image(tmp_path / "volume.nii.gz", (16, 16, 16))
+    for moving, fixed in ((plane, plane), (plane, volume), (volume, plane)):
+        with pytest.raises(DataError, match=r"plane\.nii\.gz: expected a volume, as the model was"):
+            prepare_pair(preparation, FilePair.read(moving, fixed))

@@ -162,7 +162,7 @@ def test_there_is_no_model_to_bake_or_to_train(folder: Path, tmp_path: Path) -> 
                     "window": {"low": 3, "high": 9, "step": 2, "default": 5},
                 }
             },
-            "refine.iterations: expected 0 with window, which changes the similarity, got 4",
+            "hyperparameters.window: expected one that leaves the similarity as it is, without a trained",
         ),
     ],
 )
