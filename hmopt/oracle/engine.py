@@ -32,6 +32,7 @@ from hmopt.metrics import Originals, measure
 from hmopt.oracle.registered import RegisteringOracle
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Setting, Space, assigned_text
+from hmopt.stopping import stopping_between_steps
 
 FIRST_FAILURES = 10
 """Registrations that may fail before one succeeds, until the default setting is tried and a search
@@ -40,6 +41,8 @@ KEPT_BYTES = 2**28
 """Displacements that stay in memory, those found last: pictures are drawn of some."""
 _PAIRS_A_PROCESS = 8
 """Pairs that several workers leave together, for each process of an engine."""
+BETWEEN_LOOKS_S = 0.2
+"""Seconds between looks at whether the work is to stop."""
 _AHEAD = 2
 """Pairs that are handed out for each process: one that it works at, and the next."""
 
@@ -247,27 +250,27 @@ class EngineOracle(RegisteringOracle):
     ) -> Iterator[tuple[_Task, Registered | EngineFailure]]:
         """Yield registrations as they end, setting by setting; end the rest with the iteration.
 
-        After an interruption those that had ended are still yielded.
+        At Ctrl-C or SIGTERM those that have ended are still yielded, also where it comes while one is
+        measured or written. A second Ctrl-C does not wait for that.
         """
         tasks = self._tasks(settings, pairs)
         running: dict[Future[Registered], _Task] = {}
         ahead = _AHEAD * max(1, self._model.processes.jobs)
         is_done = False
         try:
-            while True:
-                for task in itertools.islice(tasks, ahead - len(running)):
-                    moving, fixed = _arrays(task.images, 0)
-                    setting = self.space.setting(task.index)
-                    running[self._model.submit(moving, fixed, setting)] = task
-                if not running:
-                    break
-                try:
-                    done, _ = wait(running, return_when=FIRST_COMPLETED)
-                except KeyboardInterrupt:
-                    yield from _ended(running)
-                    raise
-                for future in done:
-                    yield running.pop(future), _outcome(future)
+            with stopping_between_steps() as stop:
+                while not stop.is_asked:
+                    for task in itertools.islice(tasks, ahead - len(running)):
+                        moving, fixed = _arrays(task.images, 0)
+                        setting = self.space.setting(task.index)
+                        running[self._model.submit(moving, fixed, setting)] = task
+                    if not running:
+                        break
+                    done, _ = wait(running, BETWEEN_LOOKS_S, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        yield running.pop(future), _outcome(future)
+                yield from _ended(running)
+            stop.check()
             is_done = True
         finally:
             if not is_done:
