@@ -867,6 +867,20 @@ def is_same_file(one: Path, other: Path) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
+def leads_nowhere(path: Path) -> bool:
+    """Return whether a path is a link to a file or folder that is not there.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> link = Path(tempfile.mkdtemp()) / "c0.nii.gz"
+    >>> link.symlink_to("not-fetched.nii.gz")
+    >>> leads_nowhere(link), leads_nowhere(link.parent)
+    (True, False)
+    """
+    return path.is_symlink() and not path.exists()
+
+
 def check_outputs(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> None:
     """Refuse outputs that would overwrite an input or each other, or that cannot be written.
 

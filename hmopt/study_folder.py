@@ -48,7 +48,7 @@ from hmopt.declaration.study import (
     with_absolute_paths,
 )
 from hmopt.errors import DeclarationError, HmoptError, LedgerError
-from hmopt.files import check_folder, file_hash, read_json, slug, staying, sweep
+from hmopt.files import check_folder, file_hash, leads_nowhere, read_json, slug, staying, sweep
 from hmopt.ledger.baselines import Baseline, Comparison, read_comparison, write_comparison
 from hmopt.ledger.composed import (
     ComposedFields,
@@ -148,7 +148,7 @@ class _SearchFiles:
 
 
 def _wrong_place(path: Path, expected: str) -> HmoptError:
-    got = "a broken link" if path.is_symlink() and not path.exists() else "something else"
+    got = "a broken link" if leads_nowhere(path) else "something else"
     if path.is_dir():
         got = "a folder"
     elif path.is_file():

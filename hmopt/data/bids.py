@@ -18,6 +18,7 @@ from hmopt.data.manifest import OPTIONAL, REQUIRED, RESERVED, shown_names
 from hmopt.data.names import IGNORE, read_label_table
 from hmopt.data.spreadsheets import read_table
 from hmopt.errors import DataError, DeclarationError
+from hmopt.files import leads_nowhere
 
 _OWN_COLUMNS = {*REQUIRED, *OPTIONAL, *RESERVED, "session", "modality", "run"}
 LABEL_SUFFIX = "dseg"
@@ -150,7 +151,7 @@ def read_bids(query: BidsQuery) -> BidsCohort:
     lost = [
         path.name
         for path in sorted(dataset.glob("sub-*"))
-        if not path.exists() or (path.is_dir() and not any(path.iterdir()))
+        if leads_nowhere(path) or (path.is_dir() and not any(path.iterdir()))
     ]
     if lost:
         names = shown_names(lost, _MOST_SHOWN)
@@ -534,7 +535,7 @@ def _label_names(labels: Sequence[_File], roots: Sequence[Path]) -> dict[int, st
         used.add(_table_of(label, {**by_subject[""], **of_subject}))
     for path in sorted(path for path in used if path is not None):
         table = read_label_table(path)
-        # written into a table again, which then says the same
+        # with the codes that it ignores: a table of these names is written, and ignores them again
         for code, name in (table.names | dict.fromkeys(table.ignored, IGNORE)).items():
             if names.setdefault(code, name) != name:
                 raise DataError(

@@ -314,31 +314,26 @@ def notes_on_copies(images: pd.DataFrame) -> list[str]:
     images
         As of `list_images`.
     """
-    subject = dict(zip(images["label"], images["subject"], strict=True))
     notes = []
     copies = find_copies(list(images["image"]))
     if copies:
-        first, second = copies[0]
-        notes.append(
-            f"{first} and {second} are the same image{_and_more(copies)}: "
-            "one scan could be trained on and searched. Drop one of them."
-        )
-    of_two = [
-        (one, other)
-        for one, other in find_copies(list(images["label"].unique()))
-        if subject[one] != subject[other]
-    ]
-    if of_two and (images["label"] != images["image"]).any():
-        first, second = of_two[0]
-        notes.append(
-            f"{first} and {second} are the same label map{_and_more(of_two)}, of two subjects. "
-            "Correct one of them."
-        )
+        what = "one scan could be trained on and searched. Drop one of them."
+        notes.append(f"{_first_of(copies, 'image')}: {what}")
+    if (images["label"] == images["image"]).all():
+        return notes
+    subjects = dict(zip(images["label"], images["subject"], strict=True))
+    copies = find_copies(list(subjects))
+    of_two = [(one, other) for one, other in copies if subjects[one] != subjects[other]]
+    if of_two:
+        notes.append(f"{_first_of(of_two, 'label map')}, of two subjects. Correct one of them.")
     return notes
 
 
-def _and_more(found: Sequence[object]) -> str:
-    return f", as are {len(found) - 1} others" if len(found) > 1 else ""
+def _first_of(copies: Sequence[tuple[Path, Path]], what: str) -> str:
+    """Return the first pair of files with the same bytes, and how many there are, as a sentence without its end."""
+    first, second = copies[0]
+    count = f" (one of {len(copies)} such pairs)" if len(copies) > 1 else ""
+    return f"{first} and {second} are the same {what}{count}"
 
 
 def _sessions(images: pd.DataFrame) -> list[str]:

@@ -24,7 +24,7 @@ from hmopt.data.manifest import shown_names
 from hmopt.data.people import find_people, session_entity, subject_entity
 from hmopt.data.spreadsheets import read_text
 from hmopt.errors import DataError
-from hmopt.files import given_path
+from hmopt.files import given_path, leads_nowhere
 
 _CHANNEL = re.compile(r"_(\d{4})$")
 _LABEL_WORDS = (
@@ -256,14 +256,15 @@ def _images_in(
     notes = []
     if not any(format_of(path) in READ for path in files):
         inner = _inner_folders(folder, without)
-        inside = {path: _inside(folder, path) for path in inner}
+        inside = {path: _inside(path) for path in inner}
         files += [path for found in inside.values() for path in found]
         notes += _empty_folders_note(folder, inside)
-    lost = [path for path in files if path.is_symlink() and not path.exists()]
-    lost_folders = [path for path in lost if not path.suffix]
-    if lost_folders:
+    # lost images are refused by name; what has no ending may have been a folder of some
+    lost = [path for path in files if leads_nowhere(path) and not path.suffix]
+    if lost:
+        verb = "leads" if len(lost) == 1 else "lead"
         notes.append(
-            f"{folder}: {_shown(lost_folders, folder)} {'lead' if len(lost_folders) > 1 else 'leads'} "
+            f"{folder}: {_shown(lost, folder)} {verb} "
             "to folders or files that are not there: fetch them if they hold images."
         )
     images = [path for path in files if format_of(path) in READ and not _is_second_file(path)]
@@ -293,18 +294,20 @@ def _inner_folders(folder: Path, without: Path | None) -> list[Path]:
     return inner
 
 
-def _inside(root: Path, folder: Path) -> list[Path]:
+def _inside(folder: Path) -> list[Path]:
     """Return the files of a folder and of those in it, also behind links; hidden ones are left out."""
     found = []
     entered = set()
     for place, names, files in os.walk(folder, followlinks=True):
-        # a link may lead upwards
-        is_new = os.path.realpath(place) not in entered
-        entered.add(os.path.realpath(place))
-        names[:] = sorted(name for name in names if is_new and not name.startswith("."))
-        if is_new:
-            found += [Path(place, name) for name in files if not name.startswith(".")]
-    return sorted(found, key=lambda path: path.relative_to(root).parts)
+        own = os.path.realpath(place)
+        if own in entered:
+            # through a link that leads upwards
+            names.clear()
+            continue
+        entered.add(own)
+        names[:] = [name for name in names if not name.startswith(".")]
+        found += [Path(place, name) for name in files if not name.startswith(".")]
+    return sorted(found)
 
 
 def _empty_folders_note(folder: Path, inside: Mapping[Path, Sequence[Path]]) -> list[str]:

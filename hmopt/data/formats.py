@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmopt.errors import DataError
+from hmopt.files import leads_nowhere
 from hmopt.limits import check_memory, check_voxels
 
 COMPRESSIONS = (".gz", ".bz2", ".zst")
@@ -181,10 +182,10 @@ def with_targets(files: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def find_copies(files: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Return files that are the same byte for byte as an earlier one, after that one.
+    """Return pairs of files with the same bytes, the one that comes first in the list before its copy.
 
-    Only files of the same size are opened, and read to their end only where they agree in the middle
-    and at the end.
+    Only files of the same size are opened; they are read to their end where their middles and ends are
+    the same.
     """
     earlier: dict[tuple[int, bytes], Path] = {}
     sizes = {path: path.stat().st_size for path in files if path.is_file()}
@@ -226,6 +227,7 @@ def written_link(path: Path) -> str | None:
 
 _ANNEX = b"/annex/objects/"
 _LFS = b"version https://git-lfs"
+_POINTER = "a pointer of {} to a file that was not fetched"
 _GZIP, _BZIP2, _ZSTD = b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd"
 _MAGIC = {".gz": _GZIP, ".bz2": _BZIP2, ".zst": _ZSTD}
 _PAIRS = (
@@ -238,21 +240,23 @@ _PAIRS = (
 
 
 def pointer_of(content: bytes) -> str | None:
-    """Return which program left a short text in place of a file that was not fetched; None: none did.
+    """Return what a text is that stands in place of a file that was not fetched; None: it is no such text.
 
     Examples
     --------
-    >>> pointer_of(b"/annex/objects/MD5E-s41--9e.nii.gz"), pointer_of(b"image,subject")
-    ('git-annex', None)
+    >>> pointer_of(b"/annex/objects/MD5E-s41--9e.nii.gz")
+    'a pointer of git-annex to a file that was not fetched'
+    >>> pointer_of(b"image,subject") is None
+    True
     """
     if len(content) > LONGEST_LINK:
         return None
     if content.startswith(_LFS):
-        return "Git LFS"
+        return _POINTER.format("Git LFS")
     text = content.replace(b"\\", b"/").strip()
     # a table may name such files, one in each of its lines
     if _ANNEX in text[:64] and b"\n" not in text:
-        return "git-annex"
+        return _POINTER.format("git-annex")
     return None
 
 
@@ -371,7 +375,7 @@ def _compression(path: Path) -> str | None:
 
 
 def _check_file(path: Path) -> None:
-    if path.is_symlink() and not path.exists():
+    if leads_nowhere(path):
         advice = "Fetch it (`datalad get`, `git annex get`) or correct the link."
         raise DataError(
             str(path),
@@ -399,10 +403,9 @@ def _check_file(path: Path) -> None:
     link = written_link(path)
     if link is not None and (path.parent / link).is_file():
         return
-    program = pointer_of(first) if size <= LONGEST_LINK else None
-    if program is not None:
-        got = f"a pointer of {program} to a file that was not fetched"
-        raise DataError(str(path), expected="an image file", got=got, advice="Fetch it.")
+    pointer = pointer_of(first) if size <= LONGEST_LINK else None
+    if pointer is not None:
+        raise DataError(str(path), expected="an image file", got=pointer, advice="Fetch it.")
     if link is not None:
         got = f"a link, written as text, to {link}, which is not there"
         raise DataError(str(path), expected="an image file", got=got, advice="Fetch the file.")

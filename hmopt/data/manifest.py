@@ -13,7 +13,7 @@ import pandas as pd
 
 from hmopt.data.spreadsheets import check_name, read_table, rename_columns
 from hmopt.errors import DataError
-from hmopt.files import given_path, one_line
+from hmopt.files import given_path, leads_nowhere, one_line
 
 REQUIRED = ("image", "subject")
 OPTIONAL = ("label", "points")
@@ -297,7 +297,7 @@ def check_files(files: Sequence[Path], kind: str) -> None:
     """
     for path in files:
         _check_name(path)
-    dangling = [path for path in files if path.is_symlink() and not path.exists()]
+    dangling = [path for path in files if leads_nowhere(path)]
     if dangling:
         names = shown_names([path.name for path in dangling])
         raise DataError(

@@ -10,6 +10,7 @@ from typing import Any
 
 from hmopt.data.spreadsheets import check_name, parse_table, read_text
 from hmopt.errors import DataError
+from hmopt.files import leads_nowhere
 
 BACKGROUND = 0
 LARGEST_CODE = 10**18 - 1
@@ -98,7 +99,7 @@ def read_label_table(path: Path) -> LabelTable:
     >>> table.names, table.ignored
     ({1: 'whole without core', 2: 'core'}, frozenset({3}))
     """
-    if path.is_symlink() and not path.exists():
+    if leads_nowhere(path):
         raise DataError(
             str(path),
             expected="a table of label names",

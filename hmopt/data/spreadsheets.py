@@ -160,10 +160,9 @@ def _check_is_text(path: Path, content: bytes) -> None:
             got="an Excel workbook, or another archive",
             advice="Save it as CSV.",
         )
-    program = pointer_of(content)
-    if program is not None:
-        got = f"a pointer of {program} to a file that was not fetched"
-        raise DataError(str(path), expected="a text file", got=got, advice="Fetch it.")
+    pointer = pointer_of(content)
+    if pointer is not None:
+        raise DataError(str(path), expected="a text file", got=pointer, advice="Fetch it.")
 
 
 def rename_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:

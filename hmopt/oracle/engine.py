@@ -30,6 +30,7 @@ from hmopt.interop.model import Image
 from hmopt.ledger.recorded import failed_block
 from hmopt.metrics import Originals, measure
 from hmopt.oracle.registered import RegisteringOracle
+from hmopt.progress import BETWEEN_LOOKS_S
 from hmopt.records import Block, Pair
 from hmopt.space import Index, Setting, Space, assigned_text
 from hmopt.stopping import stopping_between_steps
@@ -41,8 +42,6 @@ KEPT_BYTES = 2**28
 """Displacements that stay in memory, those found last: pictures are drawn of some."""
 _PAIRS_A_PROCESS = 8
 """Pairs that several workers leave together, for each process of an engine."""
-BETWEEN_LOOKS_S = 0.2
-"""Seconds between looks at whether the work is to stop."""
 _AHEAD = 2
 """Pairs that are handed out for each process: one that it works at, and the next."""
 

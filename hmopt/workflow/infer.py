@@ -25,7 +25,7 @@ Remarks = dict[str, str]
 MANY_VOXELS = 2**20
 """A larger 3-D grid trains for days without an accelerator, so that a coarser spacing is proposed."""
 MOST_GROUPS = 8
-OWN_COLUMNS = ("image", "label", "subject", "points", "cohort")
+NO_GROUPS = ("image", "label", "subject", "points", "cohort")
 """Columns that are no groups of images; a scope called `cohort` is all of them."""
 FEWEST_SUBJECTS_OF_PAIRS = 2
 """Subjects that a search needs at least: its pairs are of two."""
@@ -234,7 +234,7 @@ def infer_search(images: pd.DataFrame, searched: int, kinds: list[str], remarks:
         scopes += [["task"], ["task", "label"]]
     bins = {}
     for name in images:
-        if name in OWN_COLUMNS:
+        if name in NO_GROUPS:
             continue
         column = images[name]
         edges = _bins(column)

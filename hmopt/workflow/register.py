@@ -727,9 +727,9 @@ def given_setting(space: Space, values: Mapping[str, Value]) -> dict[str, Value]
         name, value = next(iter(values.items()))
         raise DeclarationError(
             name,
-            expected="no value, as the network was baked at one setting",
+            expected="no value, as the network has one setting",
             got=value,
-            advice="Leave it out, or register with the model that was searched.",
+            advice="Leave it out, or name the study that was searched.",
         )
     given: dict[str, Value] = {}
     for name, value in values.items():
@@ -763,9 +763,9 @@ def check_one_setting(space: Space, asked: Criteria, within_limits: bool) -> Non
     if options:
         raise DeclarationError(
             options[0],
-            expected="no choice of a setting, as the network was baked at one",
+            expected="no choice of a setting, as the network has one",
             got=", ".join(asked.values()) or options[0],
-            advice="Leave it out, or register with the model that was searched.",
+            advice="Leave it out, or name the study that was searched.",
         )
 
 

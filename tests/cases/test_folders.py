@@ -568,7 +568,7 @@ def test_one_file_under_several_names_is_said(kind: str, copy: Any, folder: Any)
         copy(folder.root / kind / first, folder.root / kind / name)
     what = "image" if kind == "imagesTr" else "label map"
     (said,) = [line for line in folder.new().warnings if "are the same" in line]
-    assert f"are the same {what}, as are 1 others" in said
+    assert f"are the same {what} (one of 2 such pairs)" in said
 
 
 def test_a_table_of_names_that_was_not_fetched_is_refused(folder: Any) -> None:
